@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * What differs between the kernels that the module is built for. The REP_HAVE_*
+ * words come from compat-probe, which asks the compiler and not the version:
+ * stable kernels take API changes along.
+ */
+#ifndef DM_REPAGENT_COMPAT_H
+#define DM_REPAGENT_COMPAT_H
+
+#include <linux/blkdev.h>
+#include <linux/mm.h>
+#include "compat-config.h"
+
+/* class.devnode takes a const device. */
+#ifdef REP_HAVE_CONST_DEVNODE
+#define REP_DEVNODE_CONST const
+#else
+#define REP_DEVNODE_CONST
+#endif
+
+static inline void rep_vm_flags_mod(struct vm_area_struct *vma,
+				    unsigned long set, unsigned long clear)
+{
+#ifdef REP_HAVE_VM_FLAGS_MOD
+	vm_flags_mod(vma, set, clear);
+#else
+	vma->vm_flags = (vma->vm_flags | set) & ~clear;
+#endif
+}
+
+static inline void rep_bio_copy_hint(struct bio *to, const struct bio *from)
+{
+#ifdef REP_HAVE_BIO_WRITE_HINT
+	to->bi_write_hint = from->bi_write_hint;
+#endif
+}
+
+/*
+ * The pages under a write must not change. Older kernels ask the target, newer
+ * ones its limits.
+ */
+static inline void rep_need_stable_writes(struct dm_target *ti,
+					  struct queue_limits *limits)
+{
+#ifdef REP_HAVE_TARGET_STABLE_WRITES
+	ti->needs_stable_writes = true;
+#else
+	limits->features |= BLK_FEAT_STABLE_WRITES;
+#endif
+}
+
+#endif /* DM_REPAGENT_COMPAT_H */

@@ -1,0 +1,704 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The device-mapper target "repagent": continuous replication of a block device.
+ *
+ * Write what you ship: the payload of a write is copied once, into the group's
+ * ring, and what the origin is given is a bounce bio of those very pages. So
+ * disk and stream are bit for bit the same even if the writer changes its buffer
+ * while the write is on its way.
+ *
+ *   map()	take the range in the interval set (or queue: volume_work() goes on)
+ *		reserve; copy; submit the bounce bio	STREAM with room
+ *		mark dirty; submit the bio itself	else
+ *   end_io()	commit the record; give the range back; the writer hears of it
+ *
+ * Reads and flushes pass through. map() never sleeps and never waits for the
+ * daemon or the hub.
+ *
+ * Documentation/target.md describes the table line, the status line and the
+ * messages.
+ */
+#include <linux/ctype.h>
+#include <linux/module.h>
+#include <linux/slab.h>
+#include "repagent.h"
+#include "compat.h"
+
+#define REP_INLINE_VECS	4
+
+/* What becomes of a bio; per-bio data of dm. */
+struct rep_io {
+	enum { IO_PASS, IO_FLUSH, IO_WRITE } kind;
+	bool			captured;	/* rec is to be committed */
+	bool			bounced;	/* a bounce bio is what was submitted */
+	bool			again;		/* it wanted to sleep: the worker submits it */
+	u8			type;		/* of the record */
+	unsigned int		len;		/* bytes of payload */
+	sector_t		sector;
+	sector_t		nr_sectors;
+	struct rep_target	*t;
+	struct rep_range	range;
+	struct rep_record	rec;
+	struct bio		*bounce;
+	struct bio		inline_bounce;
+	struct bio_vec		inline_vecs[REP_INLINE_VECS];
+};
+
+static struct bio_set bounce_bios;
+
+static struct bio *bio_of(struct rep_io *io)
+{
+	return dm_bio_from_per_bio_data(io, sizeof(*io));
+}
+
+/* ---- construction -------------------------------------------------------- */
+
+static int ctr_error(struct dm_target *ti, char *error)
+{
+	ti->error = error;
+	return -EINVAL;
+}
+
+static int parse_features(struct rep_target *t, struct dm_arg_set *as)
+{
+	static const struct dm_arg args[] = {
+		{0, 10, "the number of feature words is not a number from 0 to 10"},
+	};
+	struct dm_target *ti = t->ti;
+	unsigned int argc, n;
+	int err;
+
+	if (!as->argc)
+		return 0;
+	err = dm_read_arg_group(args, as, &argc, &ti->error);
+	if (err)
+		return err;
+	if (as->argc > argc)
+		return ctr_error(ti, "there are more words than the number of feature words says");
+
+	while (argc) {
+		const char *name = dm_shift_arg(as);
+		const char *value = argc > 1 ? dm_shift_arg(as) : NULL;
+
+		if (!value) {
+			DMERR("feature \"%s\" has no value", name);
+			return ctr_error(ti, "the last feature has no value: features are pairs of words");
+		}
+		argc -= 2;
+		if (!strcasecmp(name, "meta")) {
+			return ctr_error(ti, "meta: a write-intent map is not supported yet");
+		} else if (!strcasecmp(name, "ring")) {
+			if (kstrtouint(value, 10, &n) || n < 1 || n > 16384)
+				goto bad_value;
+			t->ring_mib = n;
+		} else if (!strcasecmp(name, "region")) {
+			if (kstrtouint(value, 10, &n) || n < 64 || n > 65536 ||
+			    !is_power_of_2(n))
+				goto bad_value;
+			t->region_kib = n;
+		} else if (!strcasecmp(name, "discard")) {
+			int i = match_string((const char * const []) {
+				"zero", "pass", "ignore" }, 3, value);
+
+			if (i < 0)
+				goto bad_value;
+			t->discard = i;
+			t->discard_given = true;
+		} else if (!strcasecmp(name, "bounce")) {
+			if (strcmp(value, "on") && strcmp(value, "off"))
+				goto bad_value;
+			t->bounce = !strcmp(value, "on");
+		} else {
+			DMERR("feature \"%s\" is unknown", name);
+			return ctr_error(ti, "a feature is none of meta, ring, region, discard, bounce");
+		}
+		continue;
+bad_value:
+		DMERR("feature %s: \"%s\" is not what it takes", name, value);
+		if (!strcasecmp(name, "ring"))
+			return ctr_error(ti, "ring: expected MiB, a number from 1 to 16384");
+		if (!strcasecmp(name, "region"))
+			return ctr_error(ti, "region: expected KiB, a power of two from 64 to 65536");
+		if (!strcasecmp(name, "discard"))
+			return ctr_error(ti, "discard: expected zero, pass or ignore");
+		return ctr_error(ti, "bounce: expected on or off");
+	}
+	return 0;
+}
+
+static int check_origin(struct rep_target *t)
+{
+	struct block_device *bdev = t->origin->bdev;
+	bool zeroes = bdev_write_zeroes_sectors(bdev);
+
+	if (bdev_nr_sectors(bdev) < t->ti->len) {
+		DMERR("the origin %pg has %llu sectors, the table wants %llu", bdev,
+		      (unsigned long long)bdev_nr_sectors(bdev),
+		      (unsigned long long)t->ti->len);
+		return ctr_error(t->ti, "the origin device is smaller than the table's length");
+	}
+	if (bdev_is_zoned(bdev))
+		return ctr_error(t->ti, "the origin is a zoned device, which is not supported");
+	if (!t->discard_given)
+		t->discard = zeroes ? REP_DISCARD_ZERO : REP_DISCARD_PASS;
+	else if (t->discard == REP_DISCARD_ZERO && !zeroes)
+		return ctr_error(t->ti, "discard zero: the origin cannot write zeroes; use pass or ignore");
+	return 0;
+}
+
+static int repagent_ctr(struct dm_target *ti, unsigned int argc, char **argv)
+{
+	struct dm_arg_set as = { .argc = argc, .argv = argv };
+	const char *origin, *group, *name;
+	struct rep_target *t;
+	int err;
+
+	if (argc < 3)
+		return ctr_error(ti, "expected: <origin device> <group> <volume> [<#feature words> <word>...]");
+	origin = dm_shift_arg(&as);
+	group = dm_shift_arg(&as);
+	name = dm_shift_arg(&as);
+	if (ti->begin)
+		return ctr_error(ti, "a volume begins at sector 0 of its device");
+	if (!rep_name_ok(group)) {
+		DMERR("group \"%s\": not a name", group);
+		return ctr_error(ti, "group: expected 1 to 31 letters, digits, '_', '.', '-', not beginning with '.' or '-'");
+	}
+	if (!rep_name_ok(name)) {
+		DMERR("volume \"%s\": not a name", name);
+		return ctr_error(ti, "volume: expected 1 to 31 letters, digits, '_', '.', '-', not beginning with '.' or '-'");
+	}
+
+	t = kzalloc(sizeof(*t), GFP_KERNEL);
+	if (!t) {
+		ti->error = "no memory for the target";
+		return -ENOMEM;
+	}
+	t->ti = ti;
+	t->bounce = true;
+	err = parse_features(t, &as);
+	if (err)
+		goto free;
+	err = dm_get_device(ti, origin, dm_table_get_mode(ti->table), &t->origin);
+	if (err) {
+		DMERR("origin \"%s\": cannot be opened: %d", origin, err);
+		ti->error = "the origin device cannot be opened";
+		goto free;
+	}
+	err = check_origin(t);
+	if (err)
+		goto put;
+	err = rep_dirty_init(&t->dirty, ti->len);
+	if (err) {
+		ti->error = "no memory for the dirty bits";
+		goto put;
+	}
+	err = rep_volume_attach(t, group, name, dm_table_get_md(ti->table));
+	if (err)
+		goto dirty;
+
+	ti->private = t;
+	ti->num_flush_bios = 1;
+	ti->num_secure_erase_bios = 0;	/* history would keep the data */
+	ti->num_write_zeroes_bios = !!bdev_write_zeroes_sectors(t->origin->bdev);
+	ti->num_discard_bios = t->discard != REP_DISCARD_IGNORE;
+	ti->discards_supported = t->discard == REP_DISCARD_ZERO;
+	ti->accounts_remapped_io = true;
+	ti->per_io_data_size = sizeof(struct rep_io);
+	return 0;
+
+dirty:
+	rep_dirty_exit(&t->dirty);
+put:
+	dm_put_device(ti, t->origin);
+free:
+	kfree(t);
+	return err;
+}
+
+static void repagent_dtr(struct dm_target *ti)
+{
+	struct rep_target *t = ti->private;
+
+	rep_volume_detach(t);
+	rep_dirty_exit(&t->dirty);
+	dm_put_device(ti, t->origin);
+	kfree(t);
+}
+
+/* ---- writes --------------------------------------------------------------- */
+
+static void write_granted(struct rep_range *range);
+
+/* The worker is to go on with a write whose range is taken. */
+static void write_punt(struct rep_io *io)
+{
+	LIST_HEAD(list);
+
+	io->range.granted = write_granted;
+	list_add(&io->range.queue, &list);
+	rep_volume_queue(io->t->volume, &list);
+}
+
+static void bounce_free(struct rep_io *io)
+{
+	if (io->bounce == &io->inline_bounce)
+		bio_uninit(io->bounce);
+	else
+		bio_put(io->bounce);
+}
+
+static void bounce_endio(struct bio *bounce)
+{
+	struct rep_io *io = bounce->bi_private;
+	blk_status_t status = bounce->bi_status;
+	bool nowait = bounce->bi_opf & REQ_NOWAIT;
+	struct bio *bio = bio_of(io);
+
+	bounce_free(io);
+	if (unlikely(status == BLK_STS_AGAIN && nowait)) {
+		/* The data is ours; the writer need not know. */
+		io->again = true;
+		write_punt(io);
+		return;
+	}
+	bio->bi_status = status;
+	bio_endio(bio);
+}
+
+/* Make the bounce bio of a captured write. NULL only without __GFP_DIRECT_RECLAIM. */
+static struct bio *bounce_make(struct rep_io *io, struct bio *bio, gfp_t gfp)
+{
+	struct rep_ring *r = &io->t->volume->group->ring;
+	unsigned int vecs = rep_ring_vecs(r, io->rec.pos, io->len);
+	blk_opf_t opf = bio->bi_opf & ~(REQ_POLLED | REQ_ALLOC_CACHE);
+	struct bio *bounce = &io->inline_bounce;
+
+	if (likely(vecs <= REP_INLINE_VECS)) {
+		bio_init(bounce, NULL, io->inline_vecs, REP_INLINE_VECS, opf);
+		bounce->bi_bdev = bio->bi_bdev;
+	} else {
+		bounce = bio_alloc_bioset(bio->bi_bdev, vecs, opf, gfp, &bounce_bios);
+		if (!bounce)
+			return NULL;
+	}
+	bounce->bi_iter.bi_sector = io->sector;
+	bounce->bi_ioprio = bio->bi_ioprio;
+	rep_bio_copy_hint(bounce, bio);
+	bounce->bi_private = io;
+	bounce->bi_end_io = bounce_endio;
+	rep_ring_fill_bio(r, bounce, io->rec.pos, io->len);
+	io->bounce = bounce;
+	return bounce;
+}
+
+static void copy_payload(struct rep_io *io, struct bio *bio)
+{
+	u8 *to = io->t->volume->group->ring.payload + io->rec.pos;
+	struct bvec_iter iter;
+	struct bio_vec bv;
+
+	bio_for_each_segment(bv, bio, iter) {
+		memcpy_from_bvec(to, &bv);
+		to += bv.bv_len;
+	}
+}
+
+/*
+ * The write's range is taken: capture it, or mark it dirty. Returns what to
+ * submit with dm_submit_bio_remap(), itself for the bio, or NULL if the worker
+ * has it.
+ */
+static struct bio *write_capture(struct rep_io *io, struct bio *bio, bool may_sleep)
+{
+	struct rep_volume *v = io->t->volume;
+	u8 flags = bio->bi_opf & REQ_FUA ? REPAGENT_REC_FUA : 0;
+	struct bio *bounce;
+
+	io->captured = rep_reserve_write(v, &io->rec, io->type, flags, io->sector,
+					 io->nr_sectors, io->len);
+	if (!io->captured)
+		return bio;
+	if (io->len) {
+		copy_payload(io, bio);
+		if (io->t->bounce) {
+			io->bounced = true;
+			bounce = bounce_make(io, bio, may_sleep ? GFP_NOIO :
+					     GFP_NOWAIT | __GFP_NOWARN);
+			if (likely(bounce))
+				return bounce;
+		}
+	}
+	/*
+	 * The record has its place, so this write must not end because it would
+	 * have to sleep: the worker can.
+	 */
+	if (!may_sleep && (io->bounced || (bio->bi_opf & REQ_NOWAIT))) {
+		io->again = true;
+		write_punt(io);
+		return NULL;
+	}
+	bio->bi_opf &= ~REQ_NOWAIT;
+	return bio;
+}
+
+/* The worker goes on with a write: its turn has come, or it has to sleep. */
+static void write_granted(struct rep_range *range)
+{
+	struct rep_io *io = container_of(range, struct rep_io, range);
+	struct bio *bio = bio_of(io), *submit = bio;
+
+	bio->bi_opf &= ~REQ_NOWAIT;
+	if (!io->again)
+		submit = write_capture(io, bio, true);
+	else if (io->bounced)
+		submit = bounce_make(io, bio, GFP_NOIO);
+	dm_submit_bio_remap(bio, submit == bio ? NULL : submit);
+}
+
+/*
+ * Cut a write so that its record fits into the ring and, but for a wide one
+ * that can be had, into one chunk of the interval set.
+ */
+static void write_cut(struct rep_io *io, struct bio *bio)
+{
+	unsigned int max = bio_sectors(bio);
+	sector_t sector = bio->bi_iter.bi_sector;
+
+	if (io->type == REPAGENT_REC_WRITE)
+		max = min(max, io->t->volume->group->ring.max_len >> SECTOR_SHIFT);
+	else if (!rep_range_is_wide(sector, max) || !rep_range_widen(&io->range))
+		return;
+	max = min_t(sector_t, max, REP_SHARD_SECTORS - sector % REP_SHARD_SECTORS);
+	if (max < bio_sectors(bio))
+		dm_accept_partial_bio(bio, max);
+}
+
+static int map_write(struct rep_target *t, struct bio *bio, struct rep_io *io)
+{
+	struct bio *submit;
+
+	io->kind = IO_WRITE;
+	io->t = t;
+	io->captured = io->bounced = io->again = false;
+	io->range.wide = NULL;
+	io->range.granted = write_granted;
+	bio->bi_opf &= ~REQ_POLLED;
+
+	switch (bio_op(bio)) {
+	case REQ_OP_WRITE_ZEROES:
+		io->type = REPAGENT_REC_ZEROES;
+		break;
+	case REQ_OP_DISCARD:
+		if (t->discard == REP_DISCARD_ZERO) {
+			bio->bi_opf = (bio->bi_opf & ~REQ_OP_MASK) | REQ_OP_WRITE_ZEROES;
+			io->type = REPAGENT_REC_ZEROES;
+		} else {
+			io->type = REPAGENT_REC_DISCARD;
+		}
+		break;
+	default:
+		io->type = REPAGENT_REC_WRITE;
+		break;
+	}
+	write_cut(io, bio);
+	io->sector = bio->bi_iter.bi_sector;
+	io->nr_sectors = bio_sectors(bio);
+	io->len = io->type == REPAGENT_REC_WRITE ? bio->bi_iter.bi_size : 0;
+
+	if (!rep_range_lock(t->volume, &io->range, io->sector, io->nr_sectors))
+		return DM_MAPIO_SUBMITTED;
+	submit = write_capture(io, bio, false);
+	if (submit == bio)
+		return DM_MAPIO_REMAPPED;
+	if (submit)
+		dm_submit_bio_remap(bio, submit);
+	return DM_MAPIO_SUBMITTED;
+}
+
+static int repagent_map(struct dm_target *ti, struct bio *bio)
+{
+	struct rep_io *io = dm_per_bio_data(bio, sizeof(*io));
+	struct rep_target *t = ti->private;
+
+	bio_set_dev(bio, t->origin->bdev);
+	io->kind = IO_PASS;
+	if (!op_is_write(bio_op(bio)))
+		return DM_MAPIO_REMAPPED;
+	if (bio_sectors(bio))
+		return map_write(t, bio, io);
+	if (bio->bi_opf & REQ_PREFLUSH)
+		io->kind = IO_FLUSH;
+	return DM_MAPIO_REMAPPED;
+}
+
+static int repagent_end_io(struct dm_target *ti, struct bio *bio,
+			   blk_status_t *status)
+{
+	struct rep_io *io = dm_per_bio_data(bio, sizeof(*io));
+	struct rep_target *t = ti->private;
+	struct rep_volume *v = t->volume;
+
+	switch (io->kind) {
+	case IO_PASS:
+		break;
+	case IO_FLUSH:
+		if (!*status)
+			rep_emit_flush(v);
+		break;
+	case IO_WRITE:
+		/* Not captured, BLK_STS_AGAIN is the writer's own affair. */
+		if (unlikely(*status && (io->captured || *status != BLK_STS_AGAIN)))
+			rep_write_failed(v, io->captured ? &io->rec : NULL,
+					 io->sector, io->nr_sectors, *status);
+		else if (io->captured)
+			rep_commit(v->group, &io->rec, REPAGENT_SLOT_READY);
+		rep_range_unlock(v, &io->range);
+		break;
+	}
+	return DM_ENDIO_DONE;
+}
+
+/* ---- suspend and resume --------------------------------------------------- */
+
+static void set_stopped(struct rep_volume *v, bool stopped)
+{
+	spin_lock_irq(&v->group->lock);
+	v->stopped = stopped;
+	spin_unlock_irq(&v->group->lock);
+}
+
+static void repagent_presuspend(struct dm_target *ti)
+{
+	struct rep_target *t = ti->private;
+
+	set_stopped(t->volume, true);
+}
+
+static void repagent_presuspend_undo(struct dm_target *ti)
+{
+	struct rep_target *t = ti->private;
+
+	set_stopped(t->volume, false);
+	rep_resync_kick(t->volume->group);
+}
+
+static void repagent_postsuspend(struct dm_target *ti)
+{
+	struct rep_target *t = ti->private;
+
+	rep_resync_wait(t->volume);
+}
+
+static int repagent_preresume(struct dm_target *ti)
+{
+	rep_volume_activate(ti->private);
+	return 0;
+}
+
+/* ---- reports -------------------------------------------------------------- */
+
+static const char * const discard_names[] = { "zero", "pass", "ignore" };
+
+/*
+ * <group> <volume> <capture> <image> <reason> <ring used>/<ring size>
+ * <last seq> <acked seq> <dirty> <resync left> <failed> <map>
+ *
+ * The reason is the group's while it does not stream, else the volume's.
+ */
+static void status_info(struct rep_volume *v, char *result, unsigned int maxlen)
+{
+	struct rep_group *g = v->group;
+	struct rep_ring *r = &g->ring;
+	enum repagent_capture capture;
+	enum repagent_reason reason;
+	enum repagent_image image;
+	u64 used, head, acked, dirty, left, failed;
+	unsigned int sz = 0;
+
+	spin_lock_irq(&g->lock);
+	capture = g->capture;
+	image = v->image;
+	reason = capture == REPAGENT_CAPTURE_STREAM ? v->reason : g->reason;
+	used = r->payload_head - r->payload_tail;
+	head = r->head;
+	acked = r->acked;
+	dirty = rep_dirty_sectors(&v->dirty);
+	left = image == REPAGENT_IMAGE_RESYNC ? dirty + v->read_sectors : 0;
+	failed = v->failed;
+	spin_unlock_irq(&g->lock);
+
+	DMEMIT("%s %s %s %s %s %llu/%llu %llu %llu %llu %llu %llu none",
+	       g->name, v->name, rep_capture_names[capture],
+	       rep_image_names[image], rep_reason_names[reason],
+	       used >> SECTOR_SHIFT, r->payload_size >> SECTOR_SHIFT,
+	       head - 1, acked, dirty, left, failed);
+}
+
+static void repagent_status(struct dm_target *ti, status_type_t type,
+			    unsigned int status_flags, char *result,
+			    unsigned int maxlen)
+{
+	struct rep_target *t = ti->private;
+	struct rep_volume *v = t->volume;
+	unsigned int sz = 0, words;
+
+	switch (type) {
+	case STATUSTYPE_INFO:
+		status_info(v, result, maxlen);
+		break;
+	case STATUSTYPE_TABLE:
+		words = 2 * (!!t->ring_mib + !!t->region_kib + t->discard_given + !t->bounce);
+		DMEMIT("%s %s %s", t->origin->name, v->group->name, v->name);
+		if (words)
+			DMEMIT(" %u", words);
+		if (t->ring_mib)
+			DMEMIT(" ring %u", t->ring_mib);
+		if (t->region_kib)
+			DMEMIT(" region %u", t->region_kib);
+		if (t->discard_given)
+			DMEMIT(" discard %s", discard_names[t->discard]);
+		if (!t->bounce)
+			DMEMIT(" bounce off");
+		break;
+	case STATUSTYPE_IMA:
+		DMEMIT_TARGET_NAME_VERSION(ti->type);
+		DMEMIT(",origin=%s,group=%s,volume=%s,discard=%s,bounce=%s;",
+		       t->origin->name, v->group->name, v->name,
+		       discard_names[t->discard], t->bounce ? "on" : "off");
+		break;
+	}
+}
+
+/*
+ *	checkpoint <label>	answers "<incarnation> <seq>"
+ *	resync
+ */
+static int repagent_message(struct dm_target *ti, unsigned int argc, char **argv,
+			    char *result, unsigned int maxlen)
+{
+	struct rep_target *t = ti->private;
+	struct rep_group *g = t->volume->group;
+	unsigned int sz = 0;
+	const char *c;
+	u64 seq;
+	int err;
+
+	if (!strcasecmp(argv[0], "checkpoint")) {
+		if (argc != 2) {
+			DMERR("message checkpoint: expected one word, the label; got %u", argc - 1);
+			return -EINVAL;
+		}
+		for (c = argv[1]; isprint(*c); c++)
+			;
+		if (*c || c == argv[1] || c - argv[1] > REPAGENT_LABEL_MAX) {
+			DMERR("message checkpoint: expected a label of 1 to %u printable ASCII characters",
+			      REPAGENT_LABEL_MAX);
+			return -EINVAL;
+		}
+		err = rep_emit_checkpoint(g, argv[1], &seq);
+		if (err) {
+			DMERR("message checkpoint: group %s %s", g->name, err == -EAGAIN ?
+			      "does not stream" : "has no room in its ring");
+			return err;
+		}
+		DMEMIT("%016llx %llu", g->ring.incarnation, seq);
+		return 1;
+	}
+	if (!strcasecmp(argv[0], "resync")) {
+		if (argc != 1) {
+			DMERR("message resync: expected no words after it; got %u", argc - 1);
+			return -EINVAL;
+		}
+		rep_volume_require_resync(t->volume, REPAGENT_REASON_REQUESTED);
+		return 0;
+	}
+	DMERR("message \"%s\" is unknown: expected checkpoint <label>, or resync", argv[0]);
+	return -EINVAL;
+}
+
+static int repagent_iterate_devices(struct dm_target *ti,
+				    iterate_devices_callout_fn fn, void *data)
+{
+	struct rep_target *t = ti->private;
+
+	return fn(ti, t->origin, 0, ti->len, data);
+}
+
+static void repagent_io_hints(struct dm_target *ti, struct queue_limits *limits)
+{
+	struct rep_target *t = ti->private;
+
+	if (t->discard == REP_DISCARD_ZERO) {
+		/* They become zeroes, which the origin cuts as it needs. */
+		limits->max_discard_sectors = UINT_MAX >> SECTOR_SHIFT;
+		limits->max_hw_discard_sectors = UINT_MAX >> SECTOR_SHIFT;
+		limits->discard_granularity = max(limits->discard_granularity,
+						  limits->logical_block_size);
+	}
+	if (!t->bounce)
+		rep_need_stable_writes(ti, limits);
+}
+
+/* ---- module --------------------------------------------------------------- */
+
+static struct target_type repagent_target = {
+	.name			= "repagent",
+	.version		= {1, 0, 0},
+	.features		= DM_TARGET_NOWAIT | DM_TARGET_SINGLETON,
+	.module			= THIS_MODULE,
+	.ctr			= repagent_ctr,
+	.dtr			= repagent_dtr,
+	.map			= repagent_map,
+	.end_io			= repagent_end_io,
+	.presuspend		= repagent_presuspend,
+	.presuspend_undo	= repagent_presuspend_undo,
+	.postsuspend		= repagent_postsuspend,
+	.preresume		= repagent_preresume,
+	.status			= repagent_status,
+	.message		= repagent_message,
+	.iterate_devices	= repagent_iterate_devices,
+	.io_hints		= repagent_io_hints,
+};
+
+static int __init repagent_init(void)
+{
+	int err = bioset_init(&bounce_bios, BIO_POOL_SIZE, 0, BIOSET_NEED_BVECS);
+
+	if (err)
+		return err;
+	err = rep_resync_module_init();
+	if (err)
+		goto bounce;
+	err = rep_groups_init();
+	if (err)
+		goto resync;
+	err = dm_register_target(&repagent_target);
+	if (err)
+		goto groups;
+	return 0;
+
+groups:
+	rep_groups_exit();
+resync:
+	rep_resync_module_exit();
+bounce:
+	bioset_exit(&bounce_bios);
+	return err;
+}
+
+static void __exit repagent_exit(void)
+{
+	dm_unregister_target(&repagent_target);
+	rep_groups_exit();
+	rep_resync_module_exit();
+	bioset_exit(&bounce_bios);
+}
+
+module_init(repagent_init);
+module_exit(repagent_exit);
+
+MODULE_DESCRIPTION(DM_NAME " target for continuous replication");
+MODULE_AUTHOR("The dm-repagent authors");
+MODULE_LICENSE("GPL");
+MODULE_ALIAS("dm-repagent");

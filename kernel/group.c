@@ -1,0 +1,952 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Groups and volumes: their lives, their states, and the character device
+ * through which the daemon serves a group.
+ *
+ * A group is born with its first volume and outlives tables. A volume whose
+ * device was removed lingers until every record that may name it is
+ * acknowledged; a new target of the same name takes it up again. When the last
+ * volume is gone, so is the group.
+ */
+#include <linux/fs.h>
+#include <linux/idr.h>
+#include <linux/mm.h>
+#include <linux/module.h>
+#include <linux/poll.h>
+#include <linux/random.h>
+#include <linux/slab.h>
+#include <linux/uaccess.h>
+#include "repagent.h"
+#include "compat.h"
+#define CREATE_TRACE_POINTS
+#include "trace.h"
+
+#define REP_MINORS	1024
+
+static LIST_HEAD(rep_groups);
+static DEFINE_MUTEX(rep_groups_lock);	/* guards rep_groups and rings_mib of ring.c */
+static DEFINE_IDA(rep_minors);
+static dev_t rep_devt;
+
+const char * const rep_capture_names[] = { "init", "stream", "track" };
+const char * const rep_image_names[] = { "clean", "dirty", "resync" };
+const char * const rep_reason_names[] = {
+	"none", "first-sync", "unclean", "no-map", "ring-full", "hub-refused",
+	"hub-full", "fenced", "paused", "meta-error", "write-failed",
+	"requested", "resized",
+};
+
+/**
+ * rep_name_ok - may a group or a volume be called this?
+ * @name: the name
+ *
+ * Return: true if it has 1 to REPAGENT_NAME_MAX letters, digits, '_', '.' and
+ * '-', and begins with a letter, a digit or '_'.
+ */
+bool rep_name_ok(const char *name)
+{
+	size_t len = strlen(name);
+
+	return len && len <= REPAGENT_NAME_MAX && *name != '.' && *name != '-' &&
+	       strspn(name, "abcdefghijklmnopqrstuvwxyz"
+			    "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-") == len;
+}
+
+/* ---- states -------------------------------------------------------------- */
+
+/*
+ * Capture, of a group:
+ *
+ *	from	to	when
+ *	INIT	STREAM	the daemon says that the hub takes the stream
+ *	STREAM	TRACK	the ring is full, or the hub refuses
+ *	TRACK	STREAM	the hub takes the stream, the ring is under 25 %, and
+ *			the dwell time is over
+ *
+ * INIT behaves as TRACK. See rep_resync_work() for the last row.
+ */
+static const bool capture_legal[3][3] = {
+	[REPAGENT_CAPTURE_INIT][REPAGENT_CAPTURE_STREAM]	= true,
+	[REPAGENT_CAPTURE_STREAM][REPAGENT_CAPTURE_TRACK]	= true,
+	[REPAGENT_CAPTURE_TRACK][REPAGENT_CAPTURE_STREAM]	= true,
+};
+
+/*
+ * Image, of a volume:
+ *
+ *	from	to	when
+ *	CLEAN	DIRTY	a range turned dirty: TRACK, a failed write, a resize,
+ *			a request, a volume that is new
+ *	DIRTY	RESYNC	the group streams; RESYNC_BEGIN is in the stream
+ *	RESYNC	CLEAN	no range is dirty or being read; RESYNC_END is in it
+ *	RESYNC	DIRTY	STREAM was left
+ */
+static const bool image_legal[3][3] = {
+	[REPAGENT_IMAGE_CLEAN][REPAGENT_IMAGE_DIRTY]	= true,
+	[REPAGENT_IMAGE_DIRTY][REPAGENT_IMAGE_RESYNC]	= true,
+	[REPAGENT_IMAGE_RESYNC][REPAGENT_IMAGE_CLEAN]	= true,
+	[REPAGENT_IMAGE_RESYNC][REPAGENT_IMAGE_DIRTY]	= true,
+};
+
+/**
+ * rep_event - something changed that people and programs wait for
+ * @g: the group
+ *
+ * Context: under rep_group.lock.
+ */
+void rep_event(struct rep_group *g)
+{
+	lockdep_assert_held(&g->lock);
+	WRITE_ONCE(g->events, g->events + 1);
+	queue_work(system_unbound_wq, &g->event_work);
+}
+
+/**
+ * rep_set_image - change a volume's image state
+ * @v: the volume
+ * @image: the new state
+ * @reason: why
+ *
+ * Context: under rep_group.lock.
+ */
+void rep_set_image(struct rep_volume *v, enum repagent_image image,
+		   enum repagent_reason reason)
+{
+	lockdep_assert_held(&v->group->lock);
+	if (WARN_ON_ONCE(!image_legal[v->image][image]))
+		return;
+	trace_repagent_image(v, v->image, image, reason);
+	v->image = image;
+	v->reason = reason;
+	rep_event(v->group);
+}
+
+/**
+ * rep_image_dirty - some of a volume's ranges have turned dirty
+ * @v: the volume
+ * @reason: why
+ *
+ * A resync that is under way takes them along.
+ *
+ * Context: under rep_group.lock.
+ */
+void rep_image_dirty(struct rep_volume *v, enum repagent_reason reason)
+{
+	if (v->image == REPAGENT_IMAGE_CLEAN)
+		rep_set_image(v, REPAGENT_IMAGE_DIRTY, reason);
+	else
+		v->reason = reason;
+}
+
+/**
+ * rep_set_capture - change a group's capture state
+ * @g: the group
+ * @capture: the new state
+ * @reason: why
+ *
+ * Leaving STREAM puts GAP into the stream: no record that is reserved later
+ * comes before it.
+ *
+ * Context: under rep_group.lock.
+ */
+void rep_set_capture(struct rep_group *g, enum repagent_capture capture,
+		     enum repagent_reason reason)
+{
+	int i;
+
+	lockdep_assert_held(&g->lock);
+	if (WARN_ON_ONCE(!capture_legal[g->capture][capture]))
+		return;
+	if (capture == REPAGENT_CAPTURE_TRACK) {
+		WARN_ON_ONCE(rep_emit(g, NULL, REPAGENT_REC_GAP, reason, 0, NULL));
+		g->gaps++;
+		if (time_before(jiffies, g->since + 60 * HZ))
+			g->flaps++;
+		else
+			g->flaps = 0;
+		for (i = 0; i < REPAGENT_MAX_VOLUMES; i++)
+			if (g->volumes[i] &&
+			    g->volumes[i]->image == REPAGENT_IMAGE_RESYNC)
+				rep_set_image(g->volumes[i], REPAGENT_IMAGE_DIRTY,
+					      reason);
+	}
+	trace_repagent_capture(g, g->capture, capture, reason);
+	WRITE_ONCE(g->capture, capture);
+	g->reason = reason;
+	g->reasons[reason]++;
+	g->since = jiffies;
+	rep_event(g);
+}
+
+static void event_work(struct work_struct *work)
+{
+	struct rep_group *g = container_of(work, struct rep_group, event_work);
+	char capture[40], reason[40], *envp[] = { capture, reason, NULL };
+	int i;
+
+	wake_up_interruptible_poll(&g->wait, EPOLLPRI);
+	mutex_lock(&g->mutex);
+	if (!g->dead) {
+		snprintf(capture, sizeof(capture), "REPAGENT_CAPTURE=%s",
+			 rep_capture_names[READ_ONCE(g->capture)]);
+		snprintf(reason, sizeof(reason), "REPAGENT_REASON=%s",
+			 rep_reason_names[READ_ONCE(g->reason)]);
+		kobject_uevent_env(&g->dev.kobj, KOBJ_CHANGE, envp);
+	}
+	for (i = 0; i < REPAGENT_MAX_VOLUMES; i++)
+		if (g->volumes[i] && g->volumes[i]->active)
+			dm_table_event(g->volumes[i]->active->ti->table);
+	mutex_unlock(&g->mutex);
+}
+
+/* ---- the character device ------------------------------------------------ */
+
+static int rep_open(struct inode *inode, struct file *file)
+{
+	struct rep_group *g = container_of(inode->i_cdev, struct rep_group, cdev);
+
+	if (test_and_set_bit_lock(0, &g->opened))
+		return -EBUSY;
+	get_device(&g->dev);
+	file->private_data = g;
+	return nonseekable_open(inode, file);
+}
+
+static void hub_lost(struct rep_group *g)
+{
+	spin_lock_irq(&g->lock);
+	g->connected = false;
+	spin_unlock_irq(&g->lock);
+}
+
+static int rep_release(struct inode *inode, struct file *file)
+{
+	struct rep_group *g = file->private_data;
+
+	hub_lost(g);
+	WRITE_ONCE(g->wait_seq, 0);
+	clear_bit_unlock(0, &g->opened);
+	put_device(&g->dev);
+	return 0;
+}
+
+static int rep_mmap(struct file *file, struct vm_area_struct *vma)
+{
+	struct rep_group *g = file->private_data;
+
+	if (vma->vm_flags & (VM_WRITE | VM_EXEC))
+		return -EACCES;
+	if (!(vma->vm_flags & VM_SHARED) || vma->vm_pgoff ||
+	    vma->vm_end - vma->vm_start != g->ring.hdr->map_size)
+		return -EINVAL;
+	rep_vm_flags_mod(vma, VM_DONTEXPAND | VM_DONTCOPY | VM_DONTDUMP,
+			 VM_MAYWRITE | VM_MAYEXEC);
+	return rep_ring_mmap(&g->ring, vma);
+}
+
+static __poll_t rep_poll(struct file *file, poll_table *wait)
+{
+	struct rep_group *g = file->private_data;
+	__poll_t mask = 0;
+
+	poll_wait(file, &g->wait, wait);
+	if (READ_ONCE(g->dead))
+		mask |= EPOLLHUP;
+	if (rep_ring_is_committed(&g->ring, READ_ONCE(g->wait_seq)))
+		mask |= EPOLLIN;
+	if (READ_ONCE(g->events) != READ_ONCE(g->wait_events))
+		mask |= EPOLLPRI;
+	return mask;
+}
+
+static void get_info(struct rep_group *g, struct repagent_info *info)
+{
+	int i;
+
+	mutex_lock(&g->mutex);
+	for (i = 0; i < REPAGENT_MAX_VOLUMES; i++)
+		if (g->volumes[i])
+			info->nr_volumes++;
+	mutex_unlock(&g->mutex);
+
+	mutex_lock(&g->consumer_lock);
+	info->committed = rep_committed(g);
+	mutex_unlock(&g->consumer_lock);
+
+	info->abi_version = REPAGENT_ABI_VERSION;
+	info->incarnation = g->ring.incarnation;
+	info->map_size = g->ring.hdr->map_size;
+	info->payload_size = g->ring.payload_size;
+	strscpy(info->group, g->name, sizeof(info->group));
+	spin_lock_irq(&g->lock);
+	info->capture = g->capture;
+	info->reason = g->reason;
+	info->head = g->ring.head;
+	info->acked = g->ring.acked;
+	info->payload_used = g->ring.payload_head - g->ring.payload_tail;
+	info->events = g->events;
+	info->gaps = g->gaps;
+	spin_unlock_irq(&g->lock);
+}
+
+static int get_volume(struct rep_group *g, struct repagent_volume_info *info)
+{
+	u32 index = info->index;
+	struct rep_volume *v;
+	u64 busy;
+
+	if (index >= REPAGENT_MAX_VOLUMES)
+		return -EINVAL;
+	mutex_lock(&g->consumer_lock);
+	busy = rep_committed(g) + 1;
+	mutex_unlock(&g->consumer_lock);
+
+	mutex_lock(&g->mutex);
+	v = g->volumes[index];
+	if (!v) {
+		mutex_unlock(&g->mutex);
+		return -ENOENT;
+	}
+	memset(info, 0, sizeof(*info));
+	info->index = index;
+	info->id = v->id;
+	info->active = !!v->active;
+	strscpy(info->name, v->name, sizeof(info->name));
+	spin_lock_irq(&g->lock);
+	info->image = v->image;
+	info->reason = v->reason;
+	info->sectors = v->dirty.sectors;
+	info->dirty = rep_dirty_sectors(&v->dirty);
+	if (v->image == REPAGENT_IMAGE_RESYNC)
+		info->resync_left = info->dirty + v->read_sectors;
+	info->failed = v->failed;
+	info->resyncs = v->resyncs;
+	if (busy < g->ring.head &&
+	    g->ring.slots[busy & (g->ring.nr_slots - 1)].volume == v->id)
+		info->busy_seq = busy;
+	spin_unlock_irq(&g->lock);
+	mutex_unlock(&g->mutex);
+	return 0;
+}
+
+static int set_hub(struct rep_group *g, const struct repagent_hub *hub)
+{
+	if (hub->incarnation != g->ring.incarnation || hub->connected > 1)
+		return -EINVAL;
+	if (hub->connected && hub->reason != REPAGENT_REASON_NONE)
+		return -EINVAL;
+	switch (hub->reason) {
+	case REPAGENT_REASON_NONE:
+	case REPAGENT_REASON_HUB_REFUSED:
+	case REPAGENT_REASON_HUB_FULL:
+	case REPAGENT_REASON_FENCED:
+	case REPAGENT_REASON_PAUSED:
+		break;
+	default:
+		return -EINVAL;
+	}
+	spin_lock_irq(&g->lock);
+	g->connected = hub->connected;
+	if (hub->reason != REPAGENT_REASON_NONE) {
+		if (g->capture == REPAGENT_CAPTURE_STREAM) {
+			rep_set_capture(g, REPAGENT_CAPTURE_TRACK, hub->reason);
+		} else if (g->reason != hub->reason) {
+			g->reason = hub->reason;
+			g->reasons[hub->reason]++;
+			rep_event(g);
+		}
+	}
+	spin_unlock_irq(&g->lock);
+	rep_resync_kick(g);
+	return 0;
+}
+
+static int emit(struct rep_group *g, struct repagent_emit *e)
+{
+	struct rep_volume *v = NULL;
+	int i, err;
+
+	e->seq = 0;
+	switch (e->type) {
+	case REPAGENT_REC_CHECKPOINT:
+		if (!e->label[0] || strnlen(e->label, sizeof(e->label)) == sizeof(e->label))
+			return -EINVAL;
+		return rep_emit_checkpoint(g, e->label, &e->seq);
+	case REPAGENT_REC_SHUTDOWN:
+		spin_lock_irq(&g->lock);
+		err = -EAGAIN;
+		if (g->capture == REPAGENT_CAPTURE_STREAM)
+			err = rep_emit(g, NULL, REPAGENT_REC_SHUTDOWN, 0, 0, &e->seq);
+		spin_unlock_irq(&g->lock);
+		return err;
+	case REPAGENT_REC_VERIFY:
+		mutex_lock(&g->mutex);
+		for (i = 0; i < REPAGENT_MAX_VOLUMES && !v; i++)
+			if (g->volumes[i] && g->volumes[i]->id == e->volume)
+				v = g->volumes[i];
+		err = v ? rep_verify(v, e->sector, e->nr_sectors) : -ENOENT;
+		mutex_unlock(&g->mutex);
+		return err;
+	default:
+		return -EINVAL;
+	}
+}
+
+static void reap(struct rep_group *g);
+
+static long ioctl_ack(struct rep_group *g, const struct repagent_ack *ack)
+{
+	bool lingering = false;
+	int i, err;
+
+	if (ack->incarnation != g->ring.incarnation)
+		return -EINVAL;
+	mutex_lock(&g->consumer_lock);
+	err = rep_ack(g, ack->seq);
+	mutex_unlock(&g->consumer_lock);
+	if (err)
+		return err;
+
+	spin_lock_irq(&g->lock);
+	for (i = 0; i < REPAGENT_MAX_VOLUMES; i++)
+		if (g->volumes[i] && !g->volumes[i]->active)
+			lingering = true;
+	spin_unlock_irq(&g->lock);
+	if (lingering) {
+		mutex_lock(&rep_groups_lock);
+		if (g->registered)
+			reap(g);
+		mutex_unlock(&rep_groups_lock);
+	}
+	rep_resync_kick(g);
+	return 0;
+}
+
+static long ioctl_wait(struct rep_group *g, const struct repagent_wait *wait)
+{
+	WRITE_ONCE(g->wait_events, wait->events);
+	WRITE_ONCE(g->wait_seq, wait->seq);
+	smp_mb();	/* pairs with smp_mb() in rep_commit() */
+	return rep_ring_is_committed(&g->ring, wait->seq) ||
+	       READ_ONCE(g->events) != wait->events;
+}
+
+static long rep_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
+{
+	struct rep_group *g = file->private_data;
+	void __user *p = (void __user *)arg;
+	union {
+		struct repagent_info		info;
+		struct repagent_volume_info	volume;
+		struct repagent_ack		ack;
+		struct repagent_wait		wait;
+		struct repagent_hub		hub;
+		struct repagent_emit		emit;
+	} u;
+	long ret;
+
+	switch (cmd) {
+	case REPAGENT_IOC_INFO:
+	case REPAGENT_IOC_VOLUME:
+	case REPAGENT_IOC_HUB:
+	case REPAGENT_IOC_ACK:
+	case REPAGENT_IOC_WAIT:
+	case REPAGENT_IOC_EMIT:
+		break;
+	default:
+		return -ENOTTY;
+	}
+	if (READ_ONCE(g->dead))
+		return -ENODEV;
+	memset(&u, 0, sizeof(u));
+	if ((_IOC_DIR(cmd) & _IOC_WRITE) && copy_from_user(&u, p, _IOC_SIZE(cmd)))
+		return -EFAULT;
+
+	switch (cmd) {
+	case REPAGENT_IOC_INFO:
+		get_info(g, &u.info);
+		ret = 0;
+		break;
+	case REPAGENT_IOC_VOLUME:
+		ret = get_volume(g, &u.volume);
+		break;
+	case REPAGENT_IOC_HUB:
+		ret = set_hub(g, &u.hub);
+		break;
+	case REPAGENT_IOC_ACK:
+		ret = ioctl_ack(g, &u.ack);
+		break;
+	case REPAGENT_IOC_WAIT:
+		ret = ioctl_wait(g, &u.wait);
+		break;
+	default:
+		ret = emit(g, &u.emit);
+		break;
+	}
+	if (ret >= 0 && (_IOC_DIR(cmd) & _IOC_READ) &&
+	    copy_to_user(p, &u, _IOC_SIZE(cmd)))
+		return -EFAULT;
+	return ret;
+}
+
+static const struct file_operations rep_fops = {
+	.owner		= THIS_MODULE,
+	.open		= rep_open,
+	.release	= rep_release,
+	.mmap		= rep_mmap,
+	.poll		= rep_poll,
+	.unlocked_ioctl	= rep_ioctl,
+	.compat_ioctl	= compat_ptr_ioctl,
+};
+
+static char *rep_devnode(REP_DEVNODE_CONST struct device *dev, umode_t *mode)
+{
+	if (mode)
+		*mode = 0600;
+	return kasprintf(GFP_KERNEL, "repagent/%s", dev_name(dev));
+}
+
+static struct class rep_class = {
+	.name		= "repagent",
+	.devnode	= rep_devnode,
+};
+
+/* ---- groups -------------------------------------------------------------- */
+
+/* The last reference to a group's device is gone, its file is closed. */
+static void group_release(struct device *dev)
+{
+	struct rep_group *g = container_of(dev, struct rep_group, dev);
+
+	rep_resync_exit(g);
+	cancel_work_sync(&g->event_work);
+	mutex_lock(&rep_groups_lock);
+	rep_ring_exit(&g->ring);
+	mutex_unlock(&rep_groups_lock);
+	if (g->dev.devt)
+		ida_free(&rep_minors, MINOR(g->dev.devt));
+	mutex_destroy(&g->mutex);
+	mutex_destroy(&g->consumer_lock);
+	kfree(g);
+}
+
+static struct rep_group *group_find(const char *name)
+{
+	struct rep_group *g;
+
+	list_for_each_entry(g, &rep_groups, list)
+		if (!strcmp(g->name, name))
+			return g;
+	return NULL;
+}
+
+/* Take a group that has no volumes from the world. Under rep_groups_lock. */
+static void group_unregister(struct rep_group *g)
+{
+	list_del(&g->list);
+	g->registered = false;
+	cdev_device_del(&g->cdev, &g->dev);
+	wake_up_interruptible_poll(&g->wait, EPOLLHUP);
+}
+
+static struct rep_group *group_create(const char *name, unsigned int mib,
+				      char **error)
+{
+	struct rep_group *g;
+	int minor, err;
+
+	g = kzalloc(sizeof(*g), GFP_KERNEL);
+	if (!g) {
+		*error = "no memory for the group";
+		return ERR_PTR(-ENOMEM);
+	}
+	strscpy(g->name, name, sizeof(g->name));
+	g->ring_mib = mib;
+	g->next_id = 1;
+	g->since = jiffies - 3600 * HZ;
+	g->reason = REPAGENT_REASON_FIRST_SYNC;
+	mutex_init(&g->mutex);
+	mutex_init(&g->consumer_lock);
+	spin_lock_init(&g->lock);
+	init_waitqueue_head(&g->idle);
+	init_waitqueue_head(&g->wait);
+	INIT_WORK(&g->event_work, event_work);
+
+	err = rep_ring_init(&g->ring, mib);
+	if (err) {
+		*error = err == -ENOSPC ?
+			"the ring would exceed the module's ring_total_mib" :
+			"no memory for the ring";
+		kfree(g);
+		return ERR_PTR(err);
+	}
+	err = rep_resync_init(g);
+	if (err) {
+		*error = "no memory for the group's resync";
+		rep_ring_exit(&g->ring);
+		kfree(g);
+		return ERR_PTR(err);
+	}
+
+	minor = ida_alloc_max(&rep_minors, REP_MINORS - 1, GFP_KERNEL);
+	if (minor < 0) {
+		*error = "too many groups";
+		rep_resync_exit(g);
+		rep_ring_exit(&g->ring);
+		kfree(g);
+		return ERR_PTR(minor);
+	}
+	device_initialize(&g->dev);
+	g->dev.class = &rep_class;
+	g->dev.release = group_release;
+	g->dev.devt = MKDEV(MAJOR(rep_devt), minor);
+	cdev_init(&g->cdev, &rep_fops);
+	g->cdev.owner = THIS_MODULE;
+	err = dev_set_name(&g->dev, "%s", name);
+	if (!err)
+		err = cdev_device_add(&g->cdev, &g->dev);
+	if (err) {
+		*error = "the group's character device could not be made";
+		/* group_release() takes the lock that the caller holds */
+		mutex_unlock(&rep_groups_lock);
+		put_device(&g->dev);
+		mutex_lock(&rep_groups_lock);
+		return ERR_PTR(err);
+	}
+	g->registered = true;
+	list_add_tail(&g->list, &rep_groups);
+	return g;
+}
+
+/* ---- volumes ------------------------------------------------------------- */
+
+/**
+ * rep_volume_queue - ranges whose turn has come are run by the worker
+ * @v: the volume
+ * @ranges: a list of rep_range.queue; empty afterwards
+ *
+ * Context: any; takes queue_lock.
+ */
+void rep_volume_queue(struct rep_volume *v, struct list_head *ranges)
+{
+	unsigned long flags;
+
+	spin_lock_irqsave(&v->queue_lock, flags);
+	list_splice_tail_init(ranges, &v->granted);
+	/* Under the lock: once the last range has run, the volume may go. */
+	queue_work(v->wq, &v->work);
+	spin_unlock_irqrestore(&v->queue_lock, flags);
+}
+
+static void volume_work(struct work_struct *work)
+{
+	struct rep_volume *v = container_of(work, struct rep_volume, work);
+	struct rep_range *range, *next;
+	LIST_HEAD(ranges);
+
+	spin_lock_irq(&v->queue_lock);
+	list_splice_init(&v->granted, &ranges);
+	spin_unlock_irq(&v->queue_lock);
+	list_for_each_entry_safe(range, next, &ranges, queue)
+		range->granted(range);
+}
+
+static void volume_free(struct rep_volume *v)
+{
+	destroy_workqueue(v->wq);
+	rep_dirty_exit(&v->dirty);
+	kfree(v);
+}
+
+static struct rep_volume *volume_create(struct rep_group *g, const char *name,
+					char **error)
+{
+	struct rep_volume *v;
+	int i = 0;
+
+	while (i < REPAGENT_MAX_VOLUMES && g->volumes[i])
+		i++;
+	if (i == REPAGENT_MAX_VOLUMES || g->next_id == U16_MAX) {
+		*error = "the group has as many volumes as it can have";
+		return ERR_PTR(-ENOSPC);
+	}
+	v = kzalloc(sizeof(*v), GFP_KERNEL);
+	if (v)
+		v->wq = alloc_workqueue("rep/%s", WQ_MEM_RECLAIM | WQ_UNBOUND |
+					WQ_HIGHPRI, 1, name);
+	if (!v || !v->wq) {
+		kfree(v);
+		*error = "no memory for the volume";
+		return ERR_PTR(-ENOMEM);
+	}
+	v->group = g;
+	strscpy(v->name, name, sizeof(v->name));
+	v->id = g->next_id++;
+	v->image = REPAGENT_IMAGE_DIRTY;
+	v->reason = REPAGENT_REASON_FIRST_SYNC;
+	v->stopped = true;
+	rep_intervals_init(v);
+	spin_lock_init(&v->queue_lock);
+	INIT_LIST_HEAD(&v->granted);
+	INIT_WORK(&v->work, volume_work);
+	spin_lock_irq(&g->lock);
+	g->volumes[i] = v;
+	spin_unlock_irq(&g->lock);
+	return v;
+}
+
+/*
+ * Free the volumes that nobody needs any more, and the group with the last.
+ * Under rep_groups_lock. The group may be gone afterwards unless the caller
+ * has a reference to its device.
+ */
+static void reap(struct rep_group *g)
+{
+	struct rep_volume *gone[REPAGENT_MAX_VOLUMES];
+	int i, nr_gone = 0, left = 0;
+
+	mutex_lock(&g->mutex);
+	spin_lock_irq(&g->lock);
+	for (i = 0; i < REPAGENT_MAX_VOLUMES; i++) {
+		struct rep_volume *v = g->volumes[i];
+
+		if (!v)
+			continue;
+		if (v->refs || g->ring.acked < v->remove_seq) {
+			left++;
+			continue;
+		}
+		gone[nr_gone++] = v;
+		g->volumes[i] = NULL;
+	}
+	if (nr_gone)
+		rep_event(g);
+	spin_unlock_irq(&g->lock);
+	if (!left)
+		WRITE_ONCE(g->dead, true);
+	mutex_unlock(&g->mutex);
+
+	for (i = 0; i < nr_gone; i++)
+		volume_free(gone[i]);
+	if (!left) {
+		group_unregister(g);
+		/* group_release() takes the lock that the caller holds */
+		mutex_unlock(&rep_groups_lock);
+		put_device(&g->dev);
+		mutex_lock(&rep_groups_lock);
+	}
+}
+
+/**
+ * rep_volume_attach - join a target to its volume
+ * @t: the target; its ti->error is set on failure
+ * @group: the group's name
+ * @name: the volume's name
+ * @md: the mapped device that the target is for
+ *
+ * The group and the volume are made if they do not exist.
+ *
+ * Context: process, from ctr.
+ * Return: 0 with @t->volume set, or a negative errno.
+ */
+int rep_volume_attach(struct rep_target *t, const char *group, const char *name,
+		      struct mapped_device *md)
+{
+	struct rep_volume *v = NULL;
+	struct rep_group *g;
+	int i, err = 0;
+
+	mutex_lock(&rep_groups_lock);
+	g = group_find(group);
+	if (!g) {
+		g = group_create(group, t->ring_mib ?: 64, &t->ti->error);
+		if (IS_ERR(g)) {
+			err = PTR_ERR(g);
+			goto out;
+		}
+	} else if (t->ring_mib && t->ring_mib != g->ring_mib) {
+		DMERR("ring %u: the group's ring has %u MiB, as its first volume said",
+		      t->ring_mib, g->ring_mib);
+		t->ti->error = "ring differs from the size that the group's first volume gave";
+		err = -EINVAL;
+		goto out;
+	}
+
+	mutex_lock(&g->mutex);
+	for (i = 0; i < REPAGENT_MAX_VOLUMES && !v; i++)
+		if (g->volumes[i] && !strcmp(g->volumes[i]->name, name))
+			v = g->volumes[i];
+	if (!v)
+		v = volume_create(g, name, &t->ti->error);
+	if (IS_ERR(v)) {
+		err = PTR_ERR(v);
+	} else if (v->refs && v->md != md) {
+		DMERR("%s/%s is the volume of %s", group, name,
+		      dm_device_name(v->md));
+		t->ti->error = "another device is this volume of the group";
+		err = -EBUSY;
+	} else {
+		v->refs++;
+		v->md = md;
+		t->volume = v;
+	}
+	mutex_unlock(&g->mutex);
+	if (err)
+		reap(g);
+out:
+	mutex_unlock(&rep_groups_lock);
+	return err;
+}
+
+/**
+ * rep_volume_detach - a target is going away
+ * @t: the target
+ *
+ * If it is the one that mapped, the volume's device is gone or is something
+ * else now; what it holds will not be known any more.
+ *
+ * Context: process, from dtr.
+ */
+void rep_volume_detach(struct rep_target *t)
+{
+	struct rep_volume *v = t->volume;
+	struct rep_group *g = v->group;
+
+	mutex_lock(&rep_groups_lock);
+	mutex_lock(&g->mutex);
+	flush_work(&v->work);
+	if (v->active == t) {
+		spin_lock_irq(&g->lock);
+		v->active = NULL;
+		v->stopped = true;
+		if (g->capture == REPAGENT_CAPTURE_STREAM &&
+		    rep_emit(g, v, REPAGENT_REC_VOLUME_REMOVE, 0, 0, NULL))
+			rep_set_capture(g, REPAGENT_CAPTURE_TRACK,
+					REPAGENT_REASON_RING_FULL);
+		v->remove_seq = g->ring.head - 1;
+		rep_dirty_set_all(&v->dirty);
+		if (v->image == REPAGENT_IMAGE_RESYNC)
+			rep_set_image(v, REPAGENT_IMAGE_DIRTY, REPAGENT_REASON_NO_MAP);
+		else
+			rep_image_dirty(v, REPAGENT_REASON_NO_MAP);
+		rep_event(g);
+		spin_unlock_irq(&g->lock);
+	}
+	v->refs--;
+	mutex_unlock(&g->mutex);
+	reap(g);
+	mutex_unlock(&rep_groups_lock);
+}
+
+/**
+ * rep_volume_require_resync - all of a volume is to be read again
+ * @v: the volume
+ * @reason: why
+ *
+ * Context: process; takes rep_group.lock.
+ */
+void rep_volume_require_resync(struct rep_volume *v, enum repagent_reason reason)
+{
+	spin_lock_irq(&v->group->lock);
+	rep_dirty_set_all(&v->dirty);
+	rep_image_dirty(v, reason);
+	spin_unlock_irq(&v->group->lock);
+	rep_resync_kick(v->group);
+}
+
+/**
+ * rep_volume_activate - a target is about to map its volume
+ * @t: the target; its @dirty is what ctr made for its size
+ *
+ * A device that comes back from another table, or with another origin, may have
+ * been written to meanwhile: all of it is dirty.
+ *
+ * Context: process, from preresume; cannot fail.
+ */
+void rep_volume_activate(struct rep_target *t)
+{
+	struct rep_volume *v = t->volume;
+	struct rep_group *g = v->group;
+	sector_t old = v->dirty.sectors;
+
+	mutex_lock(&g->mutex);
+	spin_lock_irq(&g->lock);
+	if (v->active == t)
+		goto out;
+	if (!v->active || v->active->origin->bdev != t->origin->bdev) {
+		enum repagent_reason reason = old ? REPAGENT_REASON_NO_MAP :
+						    REPAGENT_REASON_FIRST_SYNC;
+
+		swap(v->dirty, t->dirty);
+		rep_dirty_set_all(&v->dirty);
+		rep_image_dirty(v, reason);
+	} else if (t->dirty.sectors != old) {
+		rep_dirty_resize(&v->dirty, &t->dirty);
+		if (t->dirty.sectors < v->dirty.sectors)
+			rep_image_dirty(v, REPAGENT_REASON_RESIZED);
+	}
+	v->cursor = 0;
+	if (g->capture == REPAGENT_CAPTURE_STREAM) {
+		int err = 0;
+
+		if (!v->active)
+			err = rep_emit(g, v, REPAGENT_REC_VOLUME_ADD, 0,
+				       v->dirty.sectors, NULL);
+		else if (old != v->dirty.sectors)
+			err = rep_emit(g, v, REPAGENT_REC_VOLUME_RESIZE, 0,
+				       v->dirty.sectors, NULL);
+		if (err)
+			rep_set_capture(g, REPAGENT_CAPTURE_TRACK,
+					REPAGENT_REASON_RING_FULL);
+	}
+	v->active = t;
+	rep_event(g);
+out:
+	v->stopped = false;
+	spin_unlock_irq(&g->lock);
+	mutex_unlock(&g->mutex);
+	rep_resync_kick(g);
+}
+
+/* ---- module -------------------------------------------------------------- */
+
+/**
+ * rep_groups_init - register the character devices' class and numbers
+ *
+ * Return: 0 or a negative errno.
+ */
+int __init rep_groups_init(void)
+{
+	int err = alloc_chrdev_region(&rep_devt, 0, REP_MINORS, "repagent");
+
+	if (err)
+		return err;
+	err = class_register(&rep_class);
+	if (err)
+		unregister_chrdev_region(rep_devt, REP_MINORS);
+	return err;
+}
+
+/**
+ * rep_groups_exit - undo rep_groups_init(); lingering groups go
+ */
+void rep_groups_exit(void)
+{
+	struct rep_group *g, *next;
+	int i;
+
+	mutex_lock(&rep_groups_lock);
+	list_for_each_entry_safe(g, next, &rep_groups, list) {
+		spin_lock_irq(&g->lock);
+		for (i = 0; i < REPAGENT_MAX_VOLUMES; i++)
+			if (g->volumes[i])
+				g->volumes[i]->remove_seq = 0;
+		spin_unlock_irq(&g->lock);
+		DMWARN("group %s goes with records that were not acknowledged", g->name);
+		reap(g);
+	}
+	mutex_unlock(&rep_groups_lock);
+	class_unregister(&rep_class);
+	unregister_chrdev_region(rep_devt, REP_MINORS);
+	ida_destroy(&rep_minors);
+}

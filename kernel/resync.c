@@ -1,0 +1,435 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Resync: what a volume's stream lacks is read from the origin into the ring,
+ * between the writes that go on.
+ *
+ * One work item a group does all that is decided here: it leaves TRACK, begins
+ * and ends resyncs, and starts reads. A read goes through these steps:
+ *
+ *   1. a run of dirty bits is picked, and a struct rep_rio
+ *   2. its range is taken in the interval set; from here on no write is on its
+ *      way there, and none can begin
+ *   3. a record is reserved, and the bits are cleared: a later write of the
+ *      range has a later number
+ *   4. the origin is read straight into the ring
+ *   5. the record is committed; or, if the read failed, it is void and the bits
+ *      are set again
+ *
+ * A range that cannot be read is tried again in another pass, a bit at a time,
+ * with a growing pause between passes.
+ */
+#include <linux/slab.h>
+#include "repagent.h"
+#include "trace.h"
+
+#define DWELL_MIN	HZ		/* in TRACK at least, doubled for each flap */
+#define DWELL_SHIFT_MAX	4
+#define RETRY		(HZ / 10)	/* where room or memory was short */
+#define BACKOFF_MIN	HZ		/* between passes over unreadable ranges */
+#define BACKOFF_MAX	(60 * HZ)
+
+/* One resync read, or the read of a VERIFY. */
+struct rep_rio {
+	struct rep_range	range;
+	struct rep_volume	*v;
+	struct rep_record	rec;
+	struct block_device	*bdev;
+	sector_t		sector;
+	sector_t		nr_sectors;
+	bool			verify;
+	unsigned long		*spare;		/* a page for rep_dirty_clear() */
+};
+
+static struct bio_set resync_bios;
+
+/**
+ * rep_resync_kick - there may be something to do
+ * @g: the group
+ *
+ * Context: any.
+ */
+void rep_resync_kick(struct rep_group *g)
+{
+	mod_delayed_work(g->wq, &g->work, 0);
+}
+
+/* A rep_rio is done with. */
+static void rio_put(struct rep_rio *rio)
+{
+	struct rep_volume *v = rio->v;
+	struct rep_group *g = v->group;
+	unsigned long irq;
+
+	rep_range_unlock(v, &rio->range);
+	free_page((unsigned long)rio->spare);
+	rio->spare = NULL;
+	spin_lock_irqsave(&g->lock, irq);
+	v->reads--;
+	if (!rio->verify) {
+		v->read_sectors -= rio->nr_sectors;
+		__clear_bit(rio - g->rio, &g->rio_busy);
+	}
+	/* Under the lock: a volume without reads may go at any moment. */
+	mod_delayed_work(g->wq, &g->work, 0);
+	wake_up_all(&g->idle);
+	spin_unlock_irqrestore(&g->lock, irq);
+	if (rio->verify)
+		kfree(rio);
+}
+
+static void read_endio(struct bio *bio)
+{
+	struct rep_rio *rio = bio->bi_private;
+	struct rep_volume *v = rio->v;
+	struct rep_group *g = v->group;
+	int error = blk_status_to_errno(bio->bi_status);
+	unsigned long irq;
+
+	bio_put(bio);
+	if (error && !rio->verify) {
+		spin_lock_irqsave(&g->lock, irq);
+		rep_dirty_set(&v->dirty, rio->sector, rio->nr_sectors);
+		v->bad_reads++;
+		spin_unlock_irqrestore(&g->lock, irq);
+	}
+	if (error)
+		DMERR_LIMIT("%s/%s: %s read of sectors %llu + %llu failed: %d",
+			    g->name, v->name, rio->verify ? "verify" : "resync",
+			    (unsigned long long)rio->sector,
+			    (unsigned long long)rio->nr_sectors, error);
+	trace_repagent_resync_read(v, rio->sector, rio->nr_sectors, error);
+	rep_commit(g, &rio->rec, error ? REPAGENT_SLOT_VOID : REPAGENT_SLOT_READY);
+	rio_put(rio);
+}
+
+/* Steps 3 and 4: the range is ours. Process context. */
+static void rio_granted(struct rep_range *range)
+{
+	struct rep_rio *rio = container_of(range, struct rep_rio, range);
+	struct rep_volume *v = rio->v;
+	struct rep_group *g = v->group;
+	unsigned int len = rio->nr_sectors << SECTOR_SHIFT;
+	bool reserved = false;
+	struct bio *bio;
+
+	/* At most so many runs: only what is less than a page can cross one. */
+	bio = bio_alloc_bioset(rio->bdev, max(2UL, DIV_ROUND_UP(len, PAGE_SIZE)),
+			       REQ_OP_READ, GFP_NOIO, &resync_bios);
+	spin_lock_irq(&g->lock);
+	if (rio->verify) {
+		reserved = g->capture == REPAGENT_CAPTURE_STREAM && !v->stopped &&
+			   rep_reserve_read(v, &rio->rec, REPAGENT_REC_VERIFY,
+					    rio->sector, rio->nr_sectors);
+	} else if (v->image == REPAGENT_IMAGE_RESYNC && !v->stopped &&
+		   !rep_dirty_clear(&v->dirty, rio->sector, rio->nr_sectors,
+				    &rio->spare)) {
+		reserved = rep_reserve_read(v, &rio->rec, REPAGENT_REC_RESYNC,
+					    rio->sector, rio->nr_sectors);
+		if (!reserved)
+			rep_dirty_set(&v->dirty, rio->sector, rio->nr_sectors);
+	}
+	if (!reserved)
+		v->retry_at = jiffies + RETRY;
+	spin_unlock_irq(&g->lock);
+	if (!reserved) {
+		bio_put(bio);
+		rio_put(rio);
+		return;
+	}
+	bio->bi_iter.bi_sector = rio->sector;
+	bio->bi_private = rio;
+	bio->bi_end_io = read_endio;
+	rep_ring_fill_bio(&g->ring, bio, rio->rec.pos, len);
+	submit_bio_noacct(bio);
+}
+
+/* Step 2. The range lies within one chunk. */
+static void rio_start(struct rep_rio *rio)
+{
+	rio->range.wide = NULL;
+	rio->range.granted = rio_granted;
+	if (rep_range_lock(rio->v, &rio->range, rio->sector, rio->nr_sectors))
+		rio_granted(&rio->range);
+}
+
+/**
+ * rep_verify - read a range into the stream, for the hub to compare
+ * @v: the volume
+ * @sector: first sector
+ * @nr_sectors: length, up to REPAGENT_MAX_RECORD
+ *
+ * A range that crosses a chunk is read, and recorded, in two pieces.
+ *
+ * Context: process; under rep_group.mutex.
+ * Return: 0, -EINVAL for a range outside the volume, -EAGAIN if the group does
+ * not stream or the volume is suspended, -ENOMEM.
+ */
+int rep_verify(struct rep_volume *v, sector_t sector, sector_t nr_sectors)
+{
+	struct rep_group *g = v->group;
+	sector_t max = g->ring.max_len >> SECTOR_SHIFT;
+
+	if (!nr_sectors || nr_sectors > REPAGENT_MAX_RECORD >> SECTOR_SHIFT ||
+	    sector >= v->dirty.sectors || nr_sectors > v->dirty.sectors - sector)
+		return -EINVAL;
+	while (nr_sectors) {
+		sector_t n = min3(nr_sectors, max,
+				  REP_SHARD_SECTORS - sector % REP_SHARD_SECTORS);
+		struct rep_rio *rio = kzalloc(sizeof(*rio), GFP_KERNEL);
+		bool ok;
+
+		if (!rio)
+			return -ENOMEM;
+		rio->v = v;
+		rio->verify = true;
+		rio->sector = sector;
+		rio->nr_sectors = n;
+		spin_lock_irq(&g->lock);
+		ok = g->capture == REPAGENT_CAPTURE_STREAM && v->active && !v->stopped;
+		if (ok) {
+			rio->bdev = v->active->origin->bdev;
+			v->reads++;
+		}
+		spin_unlock_irq(&g->lock);
+		if (!ok) {
+			kfree(rio);
+			return -EAGAIN;
+		}
+		rio_start(rio);
+		sector += n;
+		nr_sectors -= n;
+	}
+	return 0;
+}
+
+/* ---- what is decided ------------------------------------------------------ */
+
+static bool ring_is_low(struct rep_ring *r)
+{
+	return r->payload_head - r->payload_tail < r->payload_size / 4 &&
+	       r->head - 1 - r->acked < r->nr_slots / 4;
+}
+
+/*
+ * INIT or TRACK -> STREAM, with RESYNC_BEGIN for every volume that lacks
+ * something as the first records; if none does, for all, so that the stream
+ * always says where it goes on. Returns jiffies to wait before the next try,
+ * 0 if there is none or it is done.
+ */
+static unsigned long enter_stream(struct rep_group *g)
+{
+	unsigned long dwell = DWELL_MIN << min_t(unsigned int, g->flaps, DWELL_SHIFT_MAX);
+	bool dirty = false;
+	int i;
+
+	lockdep_assert_held(&g->lock);
+	if (g->capture == REPAGENT_CAPTURE_STREAM || !g->connected ||
+	    !ring_is_low(&g->ring))
+		return 0;
+	if (g->capture == REPAGENT_CAPTURE_TRACK && time_before(jiffies, g->since + dwell))
+		return g->since + dwell - jiffies;
+
+	rep_set_capture(g, REPAGENT_CAPTURE_STREAM, REPAGENT_REASON_NONE);
+	for (i = 0; i < REPAGENT_MAX_VOLUMES; i++)
+		if (g->volumes[i] && g->volumes[i]->active &&
+		    g->volumes[i]->image == REPAGENT_IMAGE_DIRTY)
+			dirty = true;
+	for (i = 0; i < REPAGENT_MAX_VOLUMES && !dirty; i++)
+		if (g->volumes[i] && g->volumes[i]->active)
+			rep_image_dirty(g->volumes[i], REPAGENT_REASON_NONE);
+	return 0;
+}
+
+/* DIRTY -> RESYNC. */
+static void begin_resyncs(struct rep_group *g)
+{
+	int i;
+
+	lockdep_assert_held(&g->lock);
+	if (g->capture != REPAGENT_CAPTURE_STREAM)
+		return;
+	for (i = 0; i < REPAGENT_MAX_VOLUMES; i++) {
+		struct rep_volume *v = g->volumes[i];
+
+		if (!v || !v->active || v->image != REPAGENT_IMAGE_DIRTY)
+			continue;
+		if (rep_emit(g, v, REPAGENT_REC_RESYNC_BEGIN, 0, v->dirty.sectors, NULL))
+			return;
+		rep_set_image(v, REPAGENT_IMAGE_RESYNC, v->reason);
+		v->cursor = 0;
+		v->bad_reads = 0;
+		v->careful = false;
+		v->backoff = BACKOFF_MIN;
+		v->retry_at = jiffies;
+	}
+}
+
+/* RESYNC -> CLEAN. */
+static void end_resync(struct rep_group *g, struct rep_volume *v)
+{
+	lockdep_assert_held(&g->lock);
+	if (v->dirty.count || v->reads ||
+	    rep_emit(g, v, REPAGENT_REC_RESYNC_END, 0, v->dirty.sectors, NULL))
+		return;
+	v->resyncs++;
+	rep_set_image(v, REPAGENT_IMAGE_CLEAN, REPAGENT_REASON_NONE);
+}
+
+/*
+ * Step 1. Returns NULL if there is nothing to read now; then *delay may say when
+ * there is.
+ */
+static struct rep_rio *pick(struct rep_group *g, struct rep_volume *v,
+			    unsigned long *delay)
+{
+	sector_t max = v->careful ? 1 << REP_FINE_SHIFT :
+		       min_t(sector_t, REP_RESYNC_SECTORS,
+			     g->ring.payload_size >> (SECTOR_SHIFT + 4));
+	struct rep_rio *rio;
+	unsigned int i;
+	sector_t n;
+
+	lockdep_assert_held(&g->lock);
+	if (v->image != REPAGENT_IMAGE_RESYNC || v->stopped || !v->active)
+		return NULL;
+	if (v->cursor >= v->dirty.sectors) {
+		/* The pass is over once its last read is. */
+		if (v->reads)
+			return NULL;
+		if (v->bad_reads) {
+			v->careful = true;
+			v->retry_at = jiffies + v->backoff;
+			v->backoff = min(2 * v->backoff, BACKOFF_MAX + 0UL);
+			v->bad_reads = 0;
+		}
+		v->cursor = 0;
+	}
+	if (time_before(jiffies, v->retry_at)) {
+		*delay = min(*delay, v->retry_at - jiffies);
+		return NULL;
+	}
+	i = find_first_zero_bit(&g->rio_busy, REP_RIOS);
+	if (i == REP_RIOS || !rep_room_for_read(&g->ring, max << SECTOR_SHIFT))
+		return NULL;
+	v->cursor = rep_dirty_next(&v->dirty, v->cursor, max, &n);
+	if (v->cursor >= v->dirty.sectors) {
+		/* Let the check above decide, with or without reads on the way. */
+		if (!v->reads && v->dirty.count)
+			*delay = 0;
+		return NULL;
+	}
+	__set_bit(i, &g->rio_busy);
+	rio = &g->rio[i];
+	rio->v = v;
+	rio->bdev = v->active->origin->bdev;
+	rio->sector = v->cursor;
+	rio->nr_sectors = n;
+	v->cursor += n;
+	v->reads++;
+	v->read_sectors += n;
+	return rio;
+}
+
+/**
+ * rep_resync_work - decide what a group is to do next, and do it
+ * @work: rep_group.work
+ *
+ * Context: the group's workqueue, one at a time.
+ */
+void rep_resync_work(struct work_struct *work)
+{
+	struct rep_group *g = container_of(to_delayed_work(work), struct rep_group, work);
+	unsigned long delay = MAX_SCHEDULE_TIMEOUT, dwell;
+	bool more;
+	int i;
+
+	spin_lock_irq(&g->lock);
+	dwell = enter_stream(g);
+	if (dwell)
+		delay = dwell;
+	begin_resyncs(g);
+	do {
+		more = false;
+		for (i = 0; i < REPAGENT_MAX_VOLUMES; i++) {
+			struct rep_volume *v = g->volumes[i];
+			struct rep_rio *rio;
+
+			if (!v || v->image != REPAGENT_IMAGE_RESYNC)
+				continue;
+			end_resync(g, v);
+			rio = pick(g, v, &delay);
+			if (!rio)
+				continue;
+			spin_unlock_irq(&g->lock);
+			/* Best effort: without it the range stays dirty for now. */
+			rio->spare = (unsigned long *)__get_free_page(GFP_NOIO |
+								      __GFP_NOWARN);
+			rio_start(rio);
+			more = true;
+			spin_lock_irq(&g->lock);
+		}
+	} while (more);
+	spin_unlock_irq(&g->lock);
+	if (delay != MAX_SCHEDULE_TIMEOUT)
+		queue_delayed_work(g->wq, &g->work, delay);
+}
+
+/**
+ * rep_resync_wait - wait until no resync read of a volume is on its way
+ * @v: the volume, with @stopped set
+ *
+ * Context: process, from postsuspend.
+ */
+void rep_resync_wait(struct rep_volume *v)
+{
+	wait_event(v->group->idle, !READ_ONCE(v->reads));
+}
+
+/**
+ * rep_resync_init - make what a group's resync needs
+ * @g: the group
+ *
+ * Return: 0 or -ENOMEM.
+ */
+int rep_resync_init(struct rep_group *g)
+{
+	INIT_DELAYED_WORK(&g->work, rep_resync_work);
+	g->rio = kcalloc(REP_RIOS, sizeof(*g->rio), GFP_KERNEL);
+	if (!g->rio)
+		return -ENOMEM;
+	g->wq = alloc_ordered_workqueue("repg/%s", WQ_MEM_RECLAIM, g->name);
+	if (!g->wq) {
+		kfree(g->rio);
+		return -ENOMEM;
+	}
+	return 0;
+}
+
+/**
+ * rep_resync_exit - undo rep_resync_init()
+ * @g: the group; no volume is left
+ */
+void rep_resync_exit(struct rep_group *g)
+{
+	cancel_delayed_work_sync(&g->work);
+	destroy_workqueue(g->wq);
+	kfree(g->rio);
+}
+
+/**
+ * rep_resync_module_init - make what all groups share
+ *
+ * Return: 0 or -ENOMEM.
+ */
+int __init rep_resync_module_init(void)
+{
+	return bioset_init(&resync_bios, REP_RIOS, 0, BIOSET_NEED_BVECS);
+}
+
+/**
+ * rep_resync_module_exit - undo rep_resync_module_init()
+ */
+void rep_resync_module_exit(void)
+{
+	bioset_exit(&resync_bios);
+}
