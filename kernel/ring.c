@@ -302,6 +302,7 @@ static void fill_slot(struct rep_ring *r, struct rep_record *rec, u8 type,
 	slot->time = ktime_to_ns(ktime_get_coarse_real());
 	slot->end = r->payload_head;
 	r->head++;
+	/* pairs with the consumer's, and rep_committed()'s, load-acquire */
 	smp_store_release(&r->hdr->head, r->head);
 }
 
@@ -315,6 +316,7 @@ static void fill_slot(struct rep_ring *r, struct rep_record *rec, u8 type,
  */
 void rep_commit(struct rep_group *g, struct rep_record *rec, u8 state)
 {
+	/* pairs with the consumer's, and rep_ring_is_committed()'s, load-acquire */
 	smp_store_release(&rec->slot->commit, REPAGENT_SLOT_WORD(rec->seq, state));
 	smp_mb();	/* pairs with smp_mb() in the WAIT ioctl */
 	if (unlikely(READ_ONCE(g->wait_seq) == rec->seq))
@@ -547,6 +549,7 @@ void rep_write_failed(struct rep_volume *v, struct rep_record *rec,
  */
 bool rep_ring_is_committed(struct rep_ring *r, u64 seq)
 {
+	/* pairs with smp_store_release() in rep_commit() */
 	u64 word = smp_load_acquire(&slot_of(r, seq)->commit);
 
 	return seq <= READ_ONCE(r->acked) ||
@@ -564,6 +567,7 @@ bool rep_ring_is_committed(struct rep_ring *r, u64 seq)
 u64 rep_committed(struct rep_group *g)
 {
 	struct rep_ring *r = &g->ring;
+	/* pairs with smp_store_release() in fill_slot() */
 	u64 head = smp_load_acquire(&r->hdr->head);
 
 	while (r->committed + 1 < head && rep_ring_is_committed(r, r->committed + 1))
