@@ -1,0 +1,217 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
+# `make help` lists the targets. All that is built goes to build/; the source tree stays as it is.
+
+VERSION := 0.1.0
+
+# Where to build: `make BUILD=build/asan CFLAGS='-O1 -g -fsanitize=address' programs` stands beside the rest.
+BUILD  ?= build
+PREFIX ?= /usr
+CFLAGS ?= -O2 -g -fstack-protector-strong -D_FORTIFY_SOURCE=2
+
+# A warning stops the build in a checkout, where someone can mend it, and not in a release's tree.
+WERROR ?= $(if $(wildcard .git),1)
+
+# Every kernel whose headers are installed.
+KERNELS ?= $(patsubst /lib/modules/%/build/Makefile,%,$(wildcard /lib/modules/*/build/Makefile))
+
+MAKEFLAGS += --no-builtin-rules
+.SUFFIXES:
+.DELETE_ON_ERROR:
+
+.PHONY: all
+all: modules programs
+
+##@ Building
+##: all              everything (default)
+##: modules          the kernel modules, for every kernel whose headers are installed
+##: programs         daemon, test tools and unit tests
+
+# --- Modules ---------------------------------------------------------------------------------------------
+#
+# kbuild writes beside the sources, so each kernel gets a mirror of them. Only what differs is copied, for
+# kbuild goes by the files' times.
+
+module_sources := $(shell find kernel include -type f 2> /dev/null)
+
+.PHONY: modules
+modules: $(if $(wildcard kernel/Kbuild),$(KERNELS:%=$(BUILD)/modules/%/.built))
+	@[ -n "$(KERNELS)" ] || { echo "No kernel headers are installed: run tests/packages," \
+		"or apt install linux-headers-$$(uname -r)" >&2; exit 1; }
+
+$(BUILD)/modules/%/.built: $(module_sources) /lib/modules/%/build/Makefile
+	@mkdir -p $(BUILD)/obj/$* $(@D)
+	@for file in $(module_sources); do \
+		cmp -s $$file $(BUILD)/obj/$*/$$file || cp --parents $$file $(BUILD)/obj/$*/ || exit; \
+	done
+	$(if $(V),,@)+$(MAKE) -C /lib/modules/$*/build M=$(abspath $(BUILD)/obj/$*/kernel) \
+		$(if $(WERROR),KCFLAGS=-Werror) --no-print-directory modules
+	@for module in $(BUILD)/obj/$*/kernel/*.ko; do \
+		cmp -s $$module $(@D)/$${module##*/} || cp $$module $(@D)/ || exit; \
+	done
+	@touch $@
+
+# --- Programs --------------------------------------------------------------------------------------------
+
+all_cflags := -std=c11 -D_GNU_SOURCE -DREPAGENT_VERSION='"$(VERSION)"' \
+	-Wall -Wextra -Wstrict-prototypes -Wmissing-prototypes $(if $(WERROR),-Werror) \
+	-Iinclude/uapi -Iuserspace -MMD -MP $(CFLAGS)
+obj := $(BUILD)/obj/user
+objects = $(patsubst %.c,$(obj)/%.o,$(wildcard $(1)))
+
+# What the daemon is made of, but for its main(): the unit tests link with that.
+repagentd_objects := $(call objects,userspace/repagentd/*.c userspace/common/*.c)
+repagentd_main    := $(filter %/repagentd/main.o,$(repagentd_objects))
+repagentd_needs   := libnbd libsystemd
+tool_objects      := $(call objects,tests/tools/lib*.c)
+unit_objects      := $(call objects,$(filter-out tests/unit/test-%,$(wildcard tests/unit/*.c)))
+
+tools := $(patsubst tests/tools/%.c,%,$(filter-out tests/tools/lib%,$(wildcard tests/tools/*.c)))
+units := $(patsubst tests/unit/%.c,%,$(wildcard tests/unit/test-*.c))
+
+.PHONY: programs repagentd tools unit
+programs: repagentd tools unit
+repagentd: $(if $(repagentd_main),$(BUILD)/bin/repagentd)
+tools: $(tools:%=$(BUILD)/bin/tests/%)
+unit: $(units:%=$(BUILD)/bin/tests/unit/%)
+
+$(BUILD)/bin/repagentd: $(repagentd_main) $(obj)/repagentd.a
+	$(link) $$(pkg-config --libs $(repagentd_needs))
+
+$(obj)/repagentd.a: $(filter-out $(repagentd_main),$(repagentd_objects))
+$(obj)/tools.a: $(tool_objects)
+
+$(tools:%=$(BUILD)/bin/tests/%): $(BUILD)/bin/tests/%: $(obj)/tests/tools/%.o $(if $(tool_objects),$(obj)/tools.a)
+	$(link) -lpthread
+
+$(units:%=$(BUILD)/bin/tests/unit/%): $(BUILD)/bin/tests/unit/%: $(obj)/tests/unit/%.o $(unit_objects) $(obj)/repagentd.a
+	$(link) $$(pkg-config --libs cmocka $(repagentd_needs)) -lpthread
+
+# Told in kbuild's manner; V=1 shows the commands.
+say = $(if $(V),,@printf '  %-7s %s\n' $(1) $@; )
+
+link = $(call say,LD)mkdir -p $(@D) && $(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^
+
+%.a:
+	@rm -f $@; mkdir -p $(@D)
+	$(call say,AR)$(AR) rcs $@ $^
+
+# An object is made anew when the flags differ from those of the last time.
+$(obj)/%.o: %.c $(obj)/flags
+	@mkdir -p $(@D)
+	$(call say,CC)$(CC) $(all_cflags) -c -o $@ $<
+
+$(obj)/flags: FORCE
+	@mkdir -p $(@D)
+	@printf '%s\n' $(call quote,$(CC) $(all_cflags)) | cmp -s - $@ || \
+		printf '%s\n' $(call quote,$(CC) $(all_cflags)) > $@
+quote = '$(subst ','\'',$(1))'
+
+# What is missing is said before a compiler stumbles over it.
+$(repagentd_objects): | $(repagentd_needs:%=$(obj)/have-%)
+$(units:%=$(obj)/tests/unit/%.o): | $(obj)/have-cmocka
+$(obj)/have-%:
+	@pkg-config --exists $* || { echo "$* is missing: run tests/packages," \
+		"or apt install pkg-config lib$(patsubst lib%,%,$*)-dev" >&2; exit 1; }
+	@mkdir -p $(@D); touch $@
+
+-include $(patsubst %.o,%.d,$(repagentd_objects) $(tool_objects) \
+	$(tools:%=$(obj)/tests/tools/%.o) $(units:%=$(obj)/tests/unit/%.o) $(unit_objects))
+
+.PHONY: FORCE
+FORCE:
+
+##@ Installing (PREFIX=/usr, DESTDIR= are honoured)
+##: install          programs, man pages, header, units; the modules of the running kernel
+##: uninstall        take these away again
+##: dkms             the modules, for every kernel, now and after each upgrade (root)
+##: dkms-remove      take these away again (root)
+
+# target folder : files, as pairs, for install and uninstall alike
+running   := $(shell uname -r)
+installed := \
+	$(PREFIX)/sbin:$(BUILD)/bin/repagentd \
+	$(patsubst %,$(PREFIX)/share/man/man8:%,$(wildcard userspace/*/*.8)) \
+	$(PREFIX)/include/linux:include/uapi/linux/dm-repagent.h \
+	$(patsubst %,$(PREFIX)/lib/systemd/system:%,$(wildcard systemd/*.service systemd/*.socket systemd/*.target)) \
+	$(patsubst %,$(PREFIX)/lib/udev/rules.d:%,$(wildcard udev/*.rules))
+
+.PHONY: install uninstall
+install: repagentd $(if $(filter $(running),$(KERNELS)),$(BUILD)/modules/$(running)/.built)
+	@for pair in $(installed); do \
+		file=$${pair#*:} dir=$(DESTDIR)$${pair%%:*}; mode=644; [ ! -x $$file ] || mode=755; \
+		echo "install $$dir/$${file##*/}"; install -D -m $$mode -t $$dir $$file || exit; \
+	done
+ifneq ($(filter $(running),$(KERNELS)),)
+	@for module in $(BUILD)/modules/$(running)/*.ko; do \
+		echo "install $(DESTDIR)/lib/modules/$(running)/updates/$${module##*/}"; \
+		install -D -m 644 -t $(DESTDIR)/lib/modules/$(running)/updates $$module || exit; \
+	done
+	$(if $(DESTDIR),,depmod $(running))
+else
+	@echo "The headers of the running kernel $(running) are not installed: no modules for it."
+endif
+
+uninstall:
+	@for pair in $(installed); do \
+		file=$${pair#*:}; rm -fv $(DESTDIR)$${pair%%:*}/$${file##*/}; \
+	done
+	@rm -fv $(DESTDIR)/lib/modules/$(running)/updates/dm-repagent*.ko
+	$(if $(DESTDIR),,[ ! -d /lib/modules/$(running) ] || depmod $(running))
+
+dkms_name := dm-repagent
+dkms_tree := /usr/src/$(dkms_name)-$(VERSION)
+
+.PHONY: dkms dkms-remove
+dkms: dkms-remove
+	@command -v dkms > /dev/null || { echo "dkms is missing: apt install dkms" >&2; exit 1; }
+	mkdir -p $(dkms_tree)
+	cp -r COPYING kernel include $(dkms_tree)/
+	sed 's/#MODULE_VERSION#/$(VERSION)/' dkms.conf > $(dkms_tree)/dkms.conf
+	dkms add -m $(dkms_name) -v $(VERSION)
+	@for kernel in $(KERNELS); do \
+		set -x; dkms install -m $(dkms_name) -v $(VERSION) -k $$kernel || exit; \
+	done
+
+dkms-remove:
+	@if command -v dkms > /dev/null && [ -n "$$(dkms status -m $(dkms_name) -v $(VERSION))" ]; then \
+		set -x; dkms remove -m $(dkms_name) -v $(VERSION) --all; \
+	fi
+	rm -rf $(dkms_tree)
+
+##@ Trying and testing (on Debian 12, as root: missing packages are installed)
+##: demo             see it at work in a VM
+##: check            all that follows here, on each of the kernels
+##: check-static     sparse, cppcheck, shellcheck
+##: check-unit       unit tests of the programs
+##: check-vm         the tests of the VM itself
+##: check-6.1        the tests of modules and programs, in a VM with that kernel
+##: check-6.12       the same
+
+.PHONY: packages demo check check-static check-unit check-vm check-6.1 check-6.12
+packages:
+	tests/packages
+
+# Make finds the kernels when it starts, and packages may bring more: so build in a second make.
+demo: packages
+	+$(MAKE) --no-print-directory all
+	tests/demo/run
+
+check: packages
+	+$(MAKE) --no-print-directory all
+	tests/check static unit vm 6.1 6.12
+
+check-static check-unit check-vm check-6.1 check-6.12: packages
+	+$(MAKE) --no-print-directory all
+	tests/check $(@:check-%=%)
+
+##@ Else
+##: clean            take build/ away
+##: help             this text
+
+.PHONY: clean help
+clean:
+	rm -rf $(BUILD)
+
+help:
+	@sed -n 's/^##: /  make /p; s/^##@ /\n/p' $(MAKEFILE_LIST)

@@ -1,0 +1,570 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * ringcheck - a consumer of a group's ring that checks what it is given.
+ *
+ * It stands where the daemon stands: opens the group, maps the ring, says that
+ * the hub takes the stream, consumes and acknowledges.  Each record is held
+ * against the ABI (libcheck), applied to the volumes' replica files, and with
+ * --dependent held against the dependent-writes invariant (libdep).  A sample
+ * of the records is read again just before its acknowledgement: slot and
+ * payload must not have changed by then.
+ *
+ * Prints "name value" lines.  Exit status: 0 nothing found, 1 the stream broke
+ * a promise, 2 the tool could not do its work, 3 --timeout was over.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "libcheck.h"
+#include "libring.h"
+#include "libtest.h"
+
+enum ack_mode { ACK_EVERY, ACK_RANDOM, ACK_NEVER };
+
+struct sample {
+	uint64_t seq;
+	struct repagent_slot slot;
+	uint32_t crc;
+};
+
+static struct {
+	enum ack_mode ack;
+	uint64_t ack_every;
+	uint64_t stop_after_idle;	/* ms */
+	uint64_t until_seq;
+	uint64_t rate;			/* records a second */
+	uint64_t sample;
+	uint64_t timeout;		/* s */
+	uint64_t seed;
+	bool drain;
+	bool dump;
+	bool no_connect;
+	int hub_reason;			/* -1: connected */
+	const char *state;
+	const char *ready;
+	const char *checkpoint;
+} opt = {
+	.ack = ACK_EVERY,
+	.ack_every = 64,
+	.sample = 8,
+	.timeout = 600,
+	.seed = 1,
+	.hub_reason = -1,
+};
+
+static const char usage[] =
+"usage: ringcheck [OPTION]... GROUP\n"
+"\n"
+"  --replica VOLUME=FILE  apply the volume's records to FILE (may be repeated)\n"
+"  --ack every:N|random|never\n"
+"                         when to acknowledge; default: every:64, and when idle\n"
+"  --dependent            check depwriter's blocks in every consistent prefix\n"
+"  --rate N               consume at most N records a second\n"
+"  --sample N             read one record of N twice; default: 8\n"
+"  --no-connect           do not tell the kernel anything of the hub\n"
+"  --hub REASON           say that the hub is not connected, and why: none,\n"
+"                         hub-refused, hub-full, fenced, paused\n"
+"  --checkpoint LABEL     emit a checkpoint at the start\n"
+"  --state FILE           begin where FILE says, and leave FILE for the next\n"
+"  --ready FILE           create FILE once the ring is open\n"
+"  --seed N               of --ack random\n"
+"  --dump                 print every record\n"
+"\n"
+"It ends at SIGTERM or SIGINT, or with:\n"
+"  --stop-after-idle MS   all consumed, all volumes CLEAN, no record for MS\n"
+"  --drain                all consumed that was in the ring at the start\n"
+"  --until-seq SEQ        record SEQ consumed\n"
+"  --timeout SECONDS      with exit status 3; default: 600\n";
+
+static volatile sig_atomic_t stop;
+static struct ring ring;
+static struct checker checker;
+static struct rng rng;
+
+static struct sample *samples;
+static size_t nr_samples, first_sample, max_samples;
+static uint64_t sampled, rechecked, acks, max_unacked;
+static uint64_t acked, acked_end;
+
+static void on_signal(int sig)
+{
+	(void)sig;
+	stop = 1;
+}
+
+static int lookup(void *ctx, uint16_t id, char *name, uint64_t *sectors)
+{
+	struct repagent_volume_info v;
+
+	(void)ctx;
+	for (unsigned int i = 0; i < REPAGENT_MAX_VOLUMES; i++) {
+		if (ring_volume(&ring, i, &v) < 0 || v.id != id)
+			continue;
+		memcpy(name, v.name, sizeof(v.name));
+		name[REPAGENT_NAME_MAX] = '\0';
+		*sectors = v.sectors;
+		return 0;
+	}
+	return -ENOENT;
+}
+
+static uint32_t record_crc(const struct repagent_slot *s)
+{
+	return crc32c(crc32c(0, s, sizeof(*s)), ring.payload + s->pos, s->len);
+}
+
+static void sample_add(const struct repagent_slot *s)
+{
+	if (!opt.sample || checker.next_seq % opt.sample ||
+	    s->pos >= ring.payload_size || s->len > ring.payload_size)
+		return;
+	if (first_sample + nr_samples == max_samples) {
+		if (first_sample > max_samples / 2) {
+			memmove(samples, samples + first_sample, nr_samples * sizeof(*samples));
+			first_sample = 0;
+		} else {
+			max_samples = max_samples ? max_samples * 2 : 1024;
+			samples = realloc(samples, max_samples * sizeof(*samples));
+			if (!samples)
+				die("out of memory");
+		}
+	}
+	samples[first_sample + nr_samples++] = (struct sample){
+		.seq = s->commit >> REPAGENT_SLOT_SHIFT,
+		.slot = *s,
+		.crc = record_crc(s),
+	};
+	sampled++;
+}
+
+static void samples_recheck(uint64_t upto)
+{
+	while (nr_samples && samples[first_sample].seq <= upto) {
+		const struct sample *m = &samples[first_sample];
+		const struct repagent_slot *now = ring_slot(&ring, m->seq);
+
+		if (memcmp(now, &m->slot, sizeof(*now)))
+			check_error(&checker, "the slot of the unacknowledged %" PRIu64 " changed",
+				    m->seq);
+		else if (record_crc(now) != m->crc)
+			check_error(&checker, "the payload of the unacknowledged %" PRIu64 " changed",
+				    m->seq);
+		rechecked++;
+		first_sample++;
+		nr_samples--;
+	}
+}
+
+static void acknowledge(void)
+{
+	uint64_t upto = checker.next_seq - 1;
+	int ret;
+
+	if (!checker.begun || upto <= acked)
+		return;
+	samples_recheck(upto);
+	ret = ring_ack(&ring, upto);
+	if (ret < 0)
+		check_error(&checker, "ACK(%" PRIu64 ") failed: %s", upto, strerror(-ret));
+	acked = upto;
+	acked_end = checker.payload_end;
+	acks++;
+}
+
+static void dump(const struct repagent_slot *s)
+{
+	printf("%" PRIu64 "%s %s flags=%u volume=%u aux=%d sector=%" PRIu64 "+%" PRIu64
+	       " pos=%" PRIu64 " len=%u end=%" PRIu64 "\n",
+	       (uint64_t)(s->commit >> REPAGENT_SLOT_SHIFT),
+	       (s->commit & 0xff) == REPAGENT_SLOT_VOID ? " void" : "",
+	       s->type < REPAGENT_NR_TYPES ? check_type_names[s->type] : "?", s->flags,
+	       s->volume, s->aux, (uint64_t)s->sector, (uint64_t)s->nr_sectors,
+	       (uint64_t)s->pos, s->len, (uint64_t)s->end);
+}
+
+/* Consumes the next record; false when there is none yet. */
+static bool consume(uint64_t next)
+{
+	uint64_t commit = ring_commit(&ring, next);
+	uint64_t seq = commit >> REPAGENT_SLOT_SHIFT;
+	struct repagent_slot s;
+
+	if (seq < next || (commit & 0xff) == REPAGENT_SLOT_BUSY)
+		return false;
+	if (seq > next) {
+		check_error(&checker, "its slot was taken by %" PRIu64 " before it was acknowledged",
+			    seq);
+		stop = 1;
+		return false;
+	}
+	if (ring_head(&ring) <= next)
+		check_error(&checker, "it is ready, and the head is %" PRIu64, ring_head(&ring));
+
+	s = *ring_slot(&ring, next);
+	if (opt.dump)
+		dump(&s);
+	if (!checker.begun && !acked_end)
+		acked_end = next == 1 ? 0 : s.end - s.len;
+	sample_add(&s);
+	check_record(&checker, &s, ring.payload + s.pos % ring.payload_size, acked_end);
+	if (next - acked > max_unacked)
+		max_unacked = next - acked;
+	return true;
+}
+
+/* Everything there is was consumed: is the group as its replicas say? */
+static bool all_clean(void)
+{
+	struct repagent_volume_info v;
+	struct repagent_info info;
+
+	if (ring_info(&ring, &info) < 0 || info.capture != REPAGENT_CAPTURE_STREAM ||
+	    info.head != checker.next_seq)
+		return false;
+	for (unsigned int i = 0; i < REPAGENT_MAX_VOLUMES; i++)
+		if (!ring_volume(&ring, i, &v) && v.active &&
+		    v.image != REPAGENT_IMAGE_CLEAN)
+			return false;
+	return true;
+}
+
+static void state_save(void)
+{
+	FILE *f = fopen(opt.state, "w");
+
+	if (!f)
+		die("%s: %s", opt.state, strerror(errno));
+	fprintf(f, "%" PRIu64 " %" PRIu64 " %" PRIu64 " %d\n", ring.incarnation, checker.next_seq,
+		checker.payload_end, checker.phase);
+	for (unsigned int i = 0; i < checker.nr_volumes; i++) {
+		const struct check_volume *v = &checker.volumes[i];
+
+		if (v->id)
+			fprintf(f, "%s %u %" PRIu64 " %d %d %d\n", v->name, v->id, v->sectors,
+				v->torn, v->resync, v->removed);
+	}
+	if (fclose(f))
+		die("%s: %s", opt.state, strerror(errno));
+}
+
+static void state_load(void)
+{
+	uint64_t incarnation, next, end, sectors;
+	int phase, torn, resync, removed;
+	FILE *f = fopen(opt.state, "r");
+	unsigned int id;
+	char name[64];
+
+	if (!f)
+		return;
+	if (fscanf(f, "%" SCNu64 " %" SCNu64 " %" SCNu64 " %d", &incarnation, &next, &end,
+		   &phase) != 4)
+		die("%s is no state file", opt.state);
+	if (incarnation != ring.incarnation || next != ring.acked + 1)
+		goto out;
+	checker.begun = true;
+	checker.next_seq = next;
+	checker.payload_end = end;
+	checker.phase = phase;
+	acked_end = end;
+	while (fscanf(f, "%63s %u %" SCNu64 " %d %d %d", name, &id, &sectors, &torn, &resync,
+		      &removed) == 6) {
+		struct check_volume *v = NULL;
+
+		for (unsigned int i = 0; i < checker.nr_volumes; i++)
+			if (!strcmp(checker.volumes[i].name, name))
+				v = &checker.volumes[i];
+		if (!v) {
+			check_replica(&checker, name, -1);
+			v = &checker.volumes[checker.nr_volumes - 1];
+		}
+		v->id = (uint16_t)id;
+		v->sectors = sectors;
+		v->torn = torn;
+		v->resync = resync;
+		v->removed = removed;
+	}
+
+	/* What the dependent writers had reached stands in the replicas. */
+	for (unsigned int i = 0; checker.dependent && i < checker.nr_volumes; i++) {
+		static uint8_t buf[256 * DEP_BLOCK];
+		ssize_t n;
+
+		for (off_t at = 0; checker.volumes[i].replica >= 0; at += n) {
+			n = pread(checker.volumes[i].replica, buf, sizeof(buf), at);
+			if (n <= 0)
+				break;
+			dep_feed(&checker.dep, buf, (size_t)n, (uint64_t)at, false);
+		}
+	}
+out:
+	fclose(f);
+}
+
+static void print_summary(void)
+{
+	uint64_t total = checker.voids;
+
+	for (unsigned int i = 1; i < REPAGENT_NR_TYPES; i++) {
+		printf("%s %" PRIu64 "\n", check_type_names[i], checker.records[i]);
+		total += checker.records[i];
+	}
+	for (unsigned int i = 1; i < REPAGENT_NR_REASONS; i++)
+		if (checker.reasons[i])
+			printf("gap_%s %" PRIu64 "\n", check_reason_names[i], checker.reasons[i]);
+	printf("void %" PRIu64 "\n", checker.voids);
+	printf("records %" PRIu64 "\n", total);
+	printf("fua %" PRIu64 "\n", checker.fua);
+	printf("write_bytes %" PRIu64 "\n", checker.write_bytes);
+	printf("zero_bytes %" PRIu64 "\n", checker.zero_bytes);
+	printf("resync_bytes %" PRIu64 "\n", checker.resync_bytes);
+	printf("consistent_prefixes %" PRIu64 "\n", checker.consistent);
+	printf("sampled %" PRIu64 "\n", sampled);
+	printf("rechecked %" PRIu64 "\n", rechecked);
+	printf("acks %" PRIu64 "\n", acks);
+	printf("acked %" PRIu64 "\n", acked);
+	printf("last %" PRIu64 "\n", checker.begun ? checker.next_seq - 1 : ring.acked);
+	printf("max_unacked %" PRIu64 "\n", max_unacked);
+	printf("dep_blocks %" PRIu64 "\n", checker.dep.blocks);
+	printf("dep_steps %" PRIu64 "\n", checker.dep.steps);
+	printf("dep_images %" PRIu64 "\n", checker.dep.images);
+	printf("label %s\n", checker.label[0] ? checker.label : "-");
+	printf("errors %" PRIu64 "\n", checker.errors);
+}
+
+static void run(void)
+{
+	uint64_t begin = now_ns(), last_record = begin, next_ack = opt.ack_every;
+	uint64_t next = checker.begun ? checker.next_seq : ring.acked + 1;
+	uint64_t consumed = 0, drain_to = 0;
+	struct repagent_info info;
+
+	if (ring_info(&ring, &info) < 0)
+		die("INFO: %s", strerror(errno));
+	if (opt.drain)
+		drain_to = info.head - 1;
+
+	while (!stop) {
+		uint64_t now = now_ns();
+
+		if (now - begin > opt.timeout * 1000000000ull) {
+			fprintf(stderr, "timeout: next record %" PRIu64 ", head %" PRIu64 "\n",
+				next, ring_head(&ring));
+			print_summary();
+			exit(EXIT_TIMEOUT);
+		}
+		if (opt.until_seq && next > opt.until_seq)
+			break;
+		if (opt.drain && next > drain_to)
+			break;
+		if (opt.rate && consumed * 1000000000ull / opt.rate > now - begin) {
+			struct timespec ms = { .tv_nsec = 1000000 };
+
+			nanosleep(&ms, NULL);
+			continue;
+		}
+		if (consume(next)) {
+			next++;
+			consumed++;
+			last_record = now;
+			if (opt.ack != ACK_NEVER && --next_ack == 0) {
+				acknowledge();
+				next_ack = opt.ack_every;
+				if (opt.ack == ACK_RANDOM)
+					next_ack = 1 + rng_below(&rng, 2 * opt.ack_every);
+			}
+			continue;
+		}
+		if (opt.ack != ACK_NEVER && (opt.ack != ACK_RANDOM || !rng_below(&rng, 4)))
+			acknowledge();
+		if (opt.stop_after_idle && now - last_record > opt.stop_after_idle * 1000000 &&
+		    all_clean())
+			break;
+		if (ring_wait(&ring, next, info.events, 20) < 0)
+			die("WAIT: %s", strerror(errno));
+		if (ring_info(&ring, &info) < 0)
+			die("INFO: %s", strerror(errno));
+	}
+	if (opt.ack != ACK_NEVER)
+		acknowledge();
+	else
+		samples_recheck(UINT64_MAX);
+}
+
+static int parse_reason(const char *name)
+{
+	for (int i = 0; i < REPAGENT_NR_REASONS; i++)
+		if (!strcmp(check_reason_names[i], name))
+			return i;
+	die("unknown reason '%s'", name);
+}
+
+static void parse_ack(const char *arg)
+{
+	if (!strcmp(arg, "never")) {
+		opt.ack = ACK_NEVER;
+	} else if (!strcmp(arg, "random")) {
+		opt.ack = ACK_RANDOM;
+	} else if (!strncmp(arg, "every:", 6)) {
+		opt.ack_every = parse_number(arg + 6);
+		if (!opt.ack_every)
+			die("--ack every:0 makes no sense");
+	} else {
+		die("--ack takes every:N, random or never");
+	}
+}
+
+static void parse_replica(char *arg)
+{
+	char *file = strchr(arg, '=');
+	int fd;
+
+	if (!file)
+		die("--replica takes VOLUME=FILE");
+	*file++ = '\0';
+	fd = open(file, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	if (fd < 0)
+		die("%s: %s", file, strerror(errno));
+	check_replica(&checker, arg, fd);
+}
+
+int main(int argc, char **argv)
+{
+	enum { REPLICA = 256, ACK, DEPENDENT, RATE, SAMPLE, NO_CONNECT, HUB, CHECKPOINT, STATE,
+	       READY, SEED, DUMP, IDLE, DRAIN, UNTIL, TIMEOUT, HELP };
+	static const struct option options[] = {
+		{ "replica", required_argument, NULL, REPLICA },
+		{ "ack", required_argument, NULL, ACK },
+		{ "dependent", no_argument, NULL, DEPENDENT },
+		{ "rate", required_argument, NULL, RATE },
+		{ "sample", required_argument, NULL, SAMPLE },
+		{ "no-connect", no_argument, NULL, NO_CONNECT },
+		{ "hub", required_argument, NULL, HUB },
+		{ "checkpoint", required_argument, NULL, CHECKPOINT },
+		{ "state", required_argument, NULL, STATE },
+		{ "ready", required_argument, NULL, READY },
+		{ "seed", required_argument, NULL, SEED },
+		{ "dump", no_argument, NULL, DUMP },
+		{ "stop-after-idle", required_argument, NULL, IDLE },
+		{ "drain", no_argument, NULL, DRAIN },
+		{ "until-seq", required_argument, NULL, UNTIL },
+		{ "timeout", required_argument, NULL, TIMEOUT },
+		{ "help", no_argument, NULL, HELP },
+		{ }
+	};
+	struct sigaction action = { .sa_handler = on_signal };
+	const char *what;
+	uint64_t seq;
+	int c, ret;
+
+	check_init(&checker);
+	while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
+		switch (c) {
+		case REPLICA:
+			parse_replica(optarg);
+			break;
+		case ACK:
+			parse_ack(optarg);
+			break;
+		case DEPENDENT:
+			checker.dependent = true;
+			break;
+		case RATE:
+			opt.rate = parse_number(optarg);
+			break;
+		case SAMPLE:
+			opt.sample = parse_number(optarg);
+			break;
+		case NO_CONNECT:
+			opt.no_connect = true;
+			break;
+		case HUB:
+			opt.hub_reason = parse_reason(optarg);
+			break;
+		case CHECKPOINT:
+			opt.checkpoint = optarg;
+			break;
+		case STATE:
+			opt.state = optarg;
+			break;
+		case READY:
+			opt.ready = optarg;
+			break;
+		case SEED:
+			opt.seed = parse_number(optarg);
+			break;
+		case DUMP:
+			opt.dump = true;
+			break;
+		case IDLE:
+			opt.stop_after_idle = parse_number(optarg);
+			break;
+		case DRAIN:
+			opt.drain = true;
+			break;
+		case UNTIL:
+			opt.until_seq = parse_number(optarg);
+			break;
+		case TIMEOUT:
+			opt.timeout = parse_number(optarg);
+			break;
+		case HELP:
+			fputs(usage, stdout);
+			return EXIT_GOOD;
+		default:
+			fputs(usage, stderr);
+			return EXIT_USAGE;
+		}
+	}
+	if (optind != argc - 1) {
+		fputs(usage, stderr);
+		return EXIT_USAGE;
+	}
+	rng_seed(&rng, opt.seed);
+	sigaction(SIGTERM, &action, NULL);
+	sigaction(SIGINT, &action, NULL);
+	setlinebuf(stdout);
+
+	ret = ring_open(&ring, argv[optind], &what);
+	if (ret)
+		die("%s: %s: %s", argv[optind], what, strerror(-ret));
+	checker.payload_size = ring.payload_size;
+	checker.lookup = lookup;
+	acked = ring.acked;
+	if (opt.state)
+		state_load();
+	if (!opt.no_connect) {
+		ret = ring_hub(&ring, opt.hub_reason < 0,
+			       opt.hub_reason < 0 ? REPAGENT_REASON_NONE :
+						    (enum repagent_reason)opt.hub_reason);
+		if (ret < 0)
+			die("HUB: %s", strerror(-ret));
+	}
+	if (opt.checkpoint) {
+		ret = ring_checkpoint(&ring, opt.checkpoint, &seq);
+		if (ret < 0)
+			die("EMIT: %s", strerror(-ret));
+		printf("checkpoint_seq %" PRIu64 "\n", seq);
+	}
+	if (opt.ready) {
+		int fd = open(opt.ready, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+
+		if (fd < 0)
+			die("%s: %s", opt.ready, strerror(errno));
+		close(fd);
+	}
+
+	run();
+	if (opt.state)
+		state_save();
+	print_summary();
+	return checker.errors ? EXIT_BAD : EXIT_GOOD;
+}

@@ -1,0 +1,125 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
+# tests/vm/test-vm.sh: does tests/vm/run keep its promises? Prints KTAP.
+
+set -uo pipefail
+cd "$(dirname "$0")/../.." || exit
+mkdir -p build/vm
+tmp=$(mktemp -d "$PWD/build/vm/test.XXXXXX")
+trap 'rm -rf "$tmp"' EXIT
+
+number=0 failed=0 skipped=0
+check() { # NAME COMMAND...: one test
+	local name=$1
+	shift
+	((number++))
+	if "$@"; then
+		echo "ok $number $name"
+	else
+		((failed++))
+		echo "not ok $number $name"
+		sed 's/^/    /' "$tmp/log"
+	fi
+}
+is() { # VALUE EXPECTED
+	[ "$1" = "$2" ] || { echo "got '$1', not '$2'" >> "$tmp/log"; return 1; }
+}
+run() { # ARGUMENT...: output in $tmp/out, messages in $tmp/log, exit status in $status
+	tests/vm/run --console "$tmp/console" "$@" > "$tmp/out" 2> "$tmp/log" &
+	pid=$!
+	wait $pid
+	status=$?
+}
+wait_until() { # COMMAND...: at most 20 s
+	local i
+	for ((i = 0; i < 200; i++)); do
+		! "$@" || return 0
+		sleep 0.1
+	done
+	echo "waited in vain: $*" >> "$tmp/log"
+	return 1
+}
+not() {
+	! "$@"
+}
+gone() { # FILE...
+	not ls -d "$@" 2> /dev/null >> "$tmp/log"
+}
+qemu_of() { # PID
+	pgrep -f "qemu-system-x86_64.*$PWD/build/vm/tmp/$1" > /dev/null
+}
+
+echo 'KTAP version 1'
+
+# One boot for all that a script sees when nothing goes wrong.
+head -c 5000000 /dev/urandom > "$tmp/random"
+truncate -s 1M "$tmp/image"
+mkdir "$tmp/share"
+cat > "$tmp/script" <<'TXT'
+set -e
+{ uname -r; pwd; echo "$1"; echo "$VARIABLE"; date +%s; } > /results/seen
+head -c 100 "$2" > /results/sum
+echo written | dd of="$VM_DISK_some_disk" conv=notrunc status=none
+dd if=/dev/vm/some-disk bs=8 count=1 status=none > /results/disk
+echo gone > "$3/mark"
+echo gone > /etc/repagent-vm-mark
+echo >&2 to stderr
+sleep 1000 &
+cat "$2"
+exit 42
+TXT
+# shellcheck disable=SC2016 # the dollar is meant
+run -k 6.1 -d "$tmp/image:some-disk" -e 'VARIABLE=a "b"  $c' --share "$tmp/share" -- \
+	bash "$tmp/script" "d 'e'  *" "$tmp/random" "$tmp"
+{ read -r release; read -r directory; read -r argument; read -r variable; read -r seconds; } < "$tmp/share/seen"
+check 'exit status is passed on' is $status 42
+check 'the kernel is the one asked for' is "${release%.*}" 6.1
+check 'works in the project directory' is "$directory" "$PWD"
+check 'arguments arrive as they are' is "$argument" "d 'e'  *"
+# shellcheck disable=SC2016 # the dollar is meant
+check 'variables arrive as they are' is "$variable" 'a "b"  $c'
+check 'the clock is right' [ $((EPOCHSECONDS - seconds)) -lt 60 ]
+check 'output is complete and unchanged, stderr too' cmp "$tmp/out" <(echo to stderr; cat "$tmp/random")
+check 'a disk is found by its serial, and keeps what is written' \
+	is "$(head -c 7 "$tmp/image") $(cat "$tmp/share/disk")" 'written written'
+check 'the host is not written to' gone "$tmp/mark" /etc/repagent-vm-mark
+check 'nothing is left on the host' gone build/vm/tmp/$pid
+
+run -k 6.12 -- bash -c 'uname -r; echo "WARNING: this is a test" > /dev/kmsg'
+check 'the other kernel boots' grep -q '^6\.12\.' "$tmp/out"
+check 'a warning of the kernel fails the run' is $status 99
+check 'and is shown' grep -q 'WARNING: this is a test' "$tmp/log"
+
+run --icount -- bash -c 'nproc; tests/vm/power-cut 7'
+check 'icount: one processor' is "$(cat "$tmp/out")" 1
+check 'a power cut ends the VM with its status' is $status 7
+
+run -k 6.12 -- bash -c 'echo before; echo c > /proc/sysrq-trigger; sleep 1000'
+check 'a panic ends the VM' is $status 99
+check 'output from before a panic is there' is "$(cat "$tmp/out")" before
+
+run --timeout 2 -- sleep 1000
+check 'the timeout ends the VM' is $status 124
+
+run -k 1.2 -- true
+check 'a kernel that is not there is an error' is $status 98
+check 'which names the remedy' grep -q tests/packages "$tmp/log"
+
+killed=()
+for signal in KILL TERM INT; do
+	# a shell's background jobs ignore SIGINT, hence env
+	env --default-signal=INT tests/vm/run --console "$tmp/console" -- sleep 1000 2> "$tmp/log" &
+	pid=$!
+	killed+=("build/vm/tmp/$pid")
+	check "SIG$signal: the VM is there" wait_until qemu_of $pid
+	kill -$signal $pid
+	wait $pid 2> /dev/null
+	check "SIG$signal: the VM goes with it" wait_until not qemu_of $pid
+done
+run --timeout 1 -- true
+check 'what a killed run left is removed by the next' gone "${killed[@]}"
+
+echo "1..$number"
+echo "$((number - failed)) passed, $failed failed, $skipped skipped"
+[ $failed = 0 ]

@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* One NBD connection: libnbd on the epoll loop. */
+#ifndef REPAGENT_CONN_H
+#define REPAGENT_CONN_H
+
+#include <libnbd.h>
+
+#include "config.h"
+#include "loop.h"
+
+/*
+ *	CLOSED ──open──► CONNECTING ──handshake──► SETTLING ──flushed──► READY
+ *
+ * Whatever goes wrong sets conn.fault and leaves the state as it is; the owner
+ * closes the connection when it sees fit.
+ */
+enum conn_state {
+	CONN_CLOSED,
+	CONN_CONNECTING,
+	CONN_SETTLING,		/* a first FLUSH is under way */
+	CONN_READY,
+};
+
+enum conn_fault {
+	FAULT_NONE,
+	FAULT_LOST,		/* no connection, or a request failed */
+	FAULT_REFUSED,		/* the server will not have the stream */
+	FAULT_FULL,		/* it has no space */
+};
+
+enum conn_op {
+	OP_WRITE,
+	OP_ZERO,
+	OP_TRIM,
+	OP_FLUSH,
+	OP_PROBE,		/* a flush of our own: settling, heartbeat */
+};
+
+struct conn;
+
+struct conn_request {
+	struct conn *conn;
+	uint64_t since;
+	enum conn_op op;
+	unsigned int tag;
+};
+
+/*
+ * struct conn
+ * @uri:	where it leads
+ * @dead:	nothing will come from it any more
+ * @why:	the fault in words, with a remedy where there is one
+ * @size:	of the export, bytes
+ * @max_request: bytes
+ * @zeroes:	the server has WRITE_ZEROES
+ * @no_zeroes:	it said so, but failed it; outlives the connection
+ * @bytes:	payload in flight
+ * @used:	when something was sent last, ns
+ * @replied:	called for each answered request but probes
+ */
+struct conn {
+	struct watch watch;
+	struct loop *loop;
+	const struct config *cfg;
+	struct nbd_handle *nbd;
+	enum conn_state state;
+	enum conn_fault fault;
+	bool dead;
+	char why[512];
+	char uri[URI_MAX];
+
+	uint64_t size;
+	uint64_t max_request;
+	bool zeroes, no_zeroes, trims, flushes;
+
+	struct inflight inflight;
+	struct conn_request request[INFLIGHT_MAX];
+	uint64_t bytes;
+	uint64_t used;
+	uint32_t interest;
+
+	void (*replied)(struct conn *conn, enum conn_op op, unsigned int tag);
+	void *owner;
+};
+
+void conn_open(struct conn *c);
+void conn_close(struct conn *c);
+void conn_check_size(struct conn *c, uint64_t bytes);
+bool conn_takes(const struct conn *c, uint64_t start, uint64_t end, uint64_t bytes);
+void conn_write(struct conn *c, const void *data, uint64_t start, uint64_t len,
+		unsigned int tag);
+void conn_zero(struct conn *c, uint64_t start, uint64_t len, unsigned int tag);
+void conn_trim(struct conn *c, uint64_t start, uint64_t len, unsigned int tag);
+void conn_flush(struct conn *c, unsigned int tag);
+void conn_tick(struct conn *c);
+void conn_update(struct conn *c);
+bool conn_quiet(const struct conn *c);
+
+#endif /* REPAGENT_CONN_H */

@@ -1,0 +1,177 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * The ring of a group behind /dev/repagent/<group>.
+ */
+#include <ctype.h>
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "../common/log.h"
+#include "group.h"
+
+static int call(struct ring *ring, unsigned long request, void *arg)
+{
+	int r;
+
+	do {
+		r = ioctl(ring->fd, request, arg);
+	} while (r < 0 && errno == EINTR);
+	return r < 0 ? -errno : r;
+}
+
+static int group_info(struct ring *ring, struct repagent_info *info)
+{
+	return call(ring, REPAGENT_IOC_INFO, info);
+}
+
+static int group_volume(struct ring *ring, struct repagent_volume_info *volume)
+{
+	return call(ring, REPAGENT_IOC_VOLUME, volume);
+}
+
+static int group_hub(struct ring *ring, const struct repagent_hub *hub)
+{
+	return call(ring, REPAGENT_IOC_HUB, (void *)hub);
+}
+
+static int group_ack(struct ring *ring, const struct repagent_ack *ack)
+{
+	return call(ring, REPAGENT_IOC_ACK, (void *)ack);
+}
+
+static int group_wait(struct ring *ring, const struct repagent_wait *wait)
+{
+	return call(ring, REPAGENT_IOC_WAIT, (void *)wait);
+}
+
+static const struct ring_ops group_ops = {
+	.info	= group_info,
+	.volume	= group_volume,
+	.hub	= group_hub,
+	.ack	= group_ack,
+	.wait	= group_wait,
+};
+
+/**
+ * group_path - the device of a group
+ * @path: GROUP_PATH_MAX bytes for the result
+ * @group: its name, which uri_name_ok() accepted
+ */
+void group_path(char *path, const char *group)
+{
+	snprintf(path, GROUP_PATH_MAX, "/dev/repagent/%s", group);
+}
+
+/**
+ * group_open - open and map a group's ring
+ * @ring: the result
+ * @group: its name
+ *
+ * Return: 0; -ENOENT (or -ENXIO, -ENODEV) while there is no such group, -EBUSY
+ * when another daemon has it, -EPROTO when kernel and daemon do not understand
+ * each other (a line was logged), or another negative errno.
+ */
+int group_open(struct ring *ring, const char *group)
+{
+	struct repagent_info info;
+	char path[GROUP_PATH_MAX];
+	void *map;
+	int r;
+
+	group_path(path, group);
+	memset(ring, 0, sizeof(*ring));
+	ring->ops = &group_ops;
+	ring->fd = open(path, O_RDWR | O_CLOEXEC | O_NONBLOCK);
+	if (ring->fd < 0)
+		return -errno;
+	r = group_info(ring, &info);
+	if (r < 0)
+		goto err;
+	r = -EPROTO;
+	if (info.abi_version != REPAGENT_ABI_VERSION) {
+		log_err("the kernel's dm-repagent speaks ABI version %u and this daemon version %d; "
+			"install the daemon that belongs to the module",
+			info.abi_version, REPAGENT_ABI_VERSION);
+		goto err;
+	}
+	if (info.map_size > SIZE_MAX)
+		goto err;
+	map = mmap(NULL, info.map_size, PROT_READ, MAP_SHARED, ring->fd, 0);
+	if (map == MAP_FAILED) {
+		r = -errno;
+		goto err;
+	}
+	ring->map = map;
+	ring->map_size = info.map_size;
+	return 0;
+err:
+	close(ring->fd);
+	ring->fd = -1;
+	return r;
+}
+
+/**
+ * group_close - let the ring go; what is unacknowledged stays in it
+ * @ring: from group_open()
+ */
+void group_close(struct ring *ring)
+{
+	munmap((void *)ring->map, ring->map_size);
+	close(ring->fd);
+}
+
+static bool has_open(const char *pid, const char *path)
+{
+	char dir[64], link[128], target[GROUP_PATH_MAX + 1];
+	bool found = false;
+	struct dirent *d;
+	ssize_t n;
+	DIR *fds;
+
+	snprintf(dir, sizeof(dir), "/proc/%.20s/fd", pid);
+	fds = opendir(dir);
+	if (!fds)
+		return false;
+	while (!found && (d = readdir(fds))) {
+		snprintf(link, sizeof(link), "%s/%.20s", dir, d->d_name);
+		n = readlink(link, target, sizeof(target) - 1);
+		if (n > 0) {
+			target[n] = '\0';
+			found = !strcmp(target, path);
+		}
+	}
+	closedir(fds);
+	return found;
+}
+
+/**
+ * group_holder - find the process that has a group open
+ * @group: its name
+ *
+ * Return: its process id, or 0 if it cannot be found.
+ */
+int group_holder(const char *group)
+{
+	char path[GROUP_PATH_MAX];
+	struct dirent *d;
+	int pid = 0;
+	DIR *proc;
+
+	group_path(path, group);
+	proc = opendir("/proc");
+	if (!proc)
+		return 0;
+	while (!pid && (d = readdir(proc)))
+		if (isdigit((unsigned char)d->d_name[0]) && has_open(d->d_name, path))
+			pid = atoi(d->d_name);
+	closedir(proc);
+	return pid;
+}

@@ -1,0 +1,15 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The character device of a group. */
+#ifndef REPAGENT_GROUP_H
+#define REPAGENT_GROUP_H
+
+#include "ring.h"
+
+#define GROUP_PATH_MAX	64
+
+void group_path(char *path, const char *group);
+int group_open(struct ring *ring, const char *group);
+void group_close(struct ring *ring);
+int group_holder(const char *group);
+
+#endif /* REPAGENT_GROUP_H */

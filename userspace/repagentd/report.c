@@ -1,0 +1,172 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#include "../common/log.h"
+#include "../common/parse.h"
+#include "report.h"
+
+static const char *const captures[] = {
+	[REPAGENT_CAPTURE_INIT]		= "starting",
+	[REPAGENT_CAPTURE_STREAM]	= "streaming",
+	[REPAGENT_CAPTURE_TRACK]	= "tracking",
+};
+
+static const struct {
+	const char *words;
+	const char *remedy;	/* a sentence, or NULL where none is needed */
+} reasons[REPAGENT_NR_REASONS] = {
+	[REPAGENT_REASON_NONE]		= { "no reason", NULL },
+	[REPAGENT_REASON_FIRST_SYNC]	= { "first sync", NULL },
+	[REPAGENT_REASON_UNCLEAN]	= { "not stopped cleanly", NULL },
+	[REPAGENT_REASON_NO_MAP]	= { "no write-intent map",
+		"Give the volume a metadata device (meta) to be spared full resyncs." },
+	[REPAGENT_REASON_RING_FULL]	= { "ring full",
+		"If this happens often: a faster hub or line, or a larger ring." },
+	[REPAGENT_REASON_HUB_REFUSED]	= { "hub refuses", "See the message about the hub." },
+	[REPAGENT_REASON_HUB_FULL]	= { "hub full", "Make room at the hub." },
+	[REPAGENT_REASON_FENCED]	= { "fenced: the hub failed over",
+		"This side must not go on; fail back first." },
+	[REPAGENT_REASON_PAUSED]	= { "paused", "Resume when it suits." },
+	[REPAGENT_REASON_META_ERROR]	= { "write-intent map cannot be written",
+		"Look at the metadata device." },
+	[REPAGENT_REASON_WRITE_FAILED]	= { "a local write failed",
+		"Look at the origin device." },
+	[REPAGENT_REASON_REQUESTED]	= { "resync asked for", NULL },
+	[REPAGENT_REASON_RESIZED]	= { "resized", NULL },
+};
+
+/**
+ * capture_word - a word for a state of capture
+ * @capture: enum repagent_capture, or anything
+ */
+const char *capture_word(unsigned int capture)
+{
+	return capture < sizeof(captures) / sizeof(captures[0]) ? captures[capture] : "unknown";
+}
+
+/**
+ * reason_words - a few words for a reason
+ * @reason: enum repagent_reason, or anything
+ */
+const char *reason_words(unsigned int reason)
+{
+	return reason < REPAGENT_NR_REASONS ? reasons[reason].words : "unknown reason";
+}
+
+static const char *remedy(unsigned int reason)
+{
+	return reason < REPAGENT_NR_REASONS && reasons[reason].remedy ?
+	       reasons[reason].remedy : "";
+}
+
+static void clock_text(char *buf, size_t size)
+{
+	time_t now = time(NULL);
+	struct tm tm;
+
+	localtime_r(&now, &tm);
+	strftime(buf, size, "%T", &tm);
+}
+
+static void report_capture(struct report *rep, const struct stream *s, uint64_t now,
+			   uint64_t hub_silent)
+{
+	char span[HUMAN_MAX], when[16], silent[64] = "";
+	const struct repagent_info *i = &s->info;
+
+	if (rep->started && rep->capture == i->capture && rep->reason == i->reason)
+		return;
+	clock_text(when, sizeof(when));
+	human_duration(span, now - rep->capture_since);
+
+	switch (i->capture) {
+	case REPAGENT_CAPTURE_STREAM:
+		if (rep->started && rep->capture == REPAGENT_CAPTURE_TRACK)
+			log_notice("streaming since %s, after tracking for %s", when, span);
+		else if (!rep->started || rep->capture != i->capture)
+			log_notice("streaming since %s: every write goes into the ring", when);
+		break;
+	case REPAGENT_CAPTURE_TRACK:
+		if (i->reason == REPAGENT_REASON_RING_FULL && hub_silent > NSEC_PER_SEC)
+			snprintf(silent, sizeof(silent), "; the hub has taken nothing for %s",
+				 human_duration(span, hub_silent));
+		log_warn("tracking since %s: %s%s. Writes go on; the ranges are remembered and resynced. %s",
+			 when, reason_words(i->reason), silent, remedy(i->reason));
+		break;
+	default:
+		log_notice("%s: writes are remembered until the hub is connected",
+			   capture_word(i->capture));
+	}
+	if (rep->capture != i->capture || !rep->started)
+		rep->capture_since = now;
+	rep->capture = i->capture;
+	rep->reason = i->reason;
+}
+
+static void report_volume(struct report *rep, const struct volume *v, unsigned int n,
+			  uint64_t now)
+{
+	const struct repagent_volume_info *i = &v->info;
+	char size[HUMAN_MAX], span[HUMAN_MAX];
+	bool known = rep->volume[n].id == i->id;
+
+	if (!known) {
+		memset(&rep->volume[n], 0, sizeof(rep->volume[n]));
+		rep->volume[n].id = i->id;
+		if (i->id)
+			log_info("volume %s: %s", i->name, human_size(size, i->sectors << 9));
+	}
+	if (!i->id)
+		return;
+	if (i->failed > rep->volume[n].failed)
+		log_err("volume %s: %" PRIu64 " local writes failed at the origin device; the ranges will be resynced. "
+			"Look at the origin device.", i->name, (uint64_t)i->failed - rep->volume[n].failed);
+	rep->volume[n].failed = i->failed;
+
+	if (i->image == REPAGENT_IMAGE_RESYNC && rep->volume[n].total < i->resync_left << 9)
+		rep->volume[n].total = i->resync_left << 9;
+	if (known && rep->volume[n].image == i->image)
+		return;
+	human_duration(span, now - rep->volume[n].image_since);
+	switch (i->image) {
+	case REPAGENT_IMAGE_CLEAN:
+		if (known && rep->volume[n].image == REPAGENT_IMAGE_RESYNC)
+			log_notice("volume %s: in sync after %s", i->name, span);
+		else
+			log_info("volume %s: in sync", i->name);
+		break;
+	case REPAGENT_IMAGE_RESYNC:
+		rep->volume[n].total = i->resync_left << 9;
+		log_notice("volume %s: resync of %s begins (%s); its replica is torn until it ends",
+			   i->name, human_size(size, i->resync_left << 9), reason_words(i->reason));
+		break;
+	default:
+		log_notice("volume %s: %s to be resynced (%s). %s", i->name,
+			   human_size(size, i->dirty << 9), reason_words(i->reason),
+			   remedy(i->reason));
+	}
+	rep->volume[n].image = i->image;
+	rep->volume[n].image_since = now;
+}
+
+/**
+ * report_changes - log what has changed since the last time
+ * @rep: what was said; all zero at first
+ * @s: a stream that was just refreshed
+ * @now: the time, ns of CLOCK_MONOTONIC
+ * @hub_silent: how long nothing has been acknowledged though there was
+ *		something, ns
+ */
+void report_changes(struct report *rep, const struct stream *s, uint64_t now,
+		    uint64_t hub_silent)
+{
+	unsigned int i;
+
+	report_capture(rep, s, now, hub_silent);
+	for (i = 0; i < REPAGENT_MAX_VOLUMES; i++)
+		report_volume(rep, &s->volume[i], i, now);
+	rep->started = true;
+}

@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The records of a group, in order, each word of them checked. */
+#ifndef REPAGENT_STREAM_H
+#define REPAGENT_STREAM_H
+
+#include <stdbool.h>
+#include "ring.h"
+
+/*
+ * struct volume - one volume of the group, at its index of REPAGENT_IOC_VOLUME.
+ * @info:	as the kernel last told it; id 0: no volume here
+ * @limit:	the largest size in bytes the volume is known to have had:
+ *		records from before it shrank may lie beyond its present end
+ */
+struct volume {
+	struct repagent_volume_info info;
+	uint64_t limit;
+};
+
+/*
+ * struct record - a checked copy of a slot.
+ * @seq:	its sequence number
+ * @type:	enum repagent_type; 0 for a VOID slot
+ * @volume:	index of its volume, or -1 where it is the whole group's
+ * @aux:	of GAP an enum repagent_reason, of FAILED a positive errno
+ * @offset, @length: its range in bytes
+ * @payload, @payload_len: in the ring; stays until it is acknowledged
+ * @time:	when it was reserved, ns of CLOCK_REALTIME
+ */
+struct record {
+	uint64_t seq;
+	unsigned int type;
+	int volume;
+	int aux;
+	uint64_t offset;
+	uint64_t length;
+	const void *payload;
+	uint32_t payload_len;
+	uint64_t time;
+};
+
+/*
+ * struct stream - a consumer's place in a ring.
+ * @info:	as the kernel last told it
+ * @next:	sequence number of the next record to be taken
+ * @acked:	the last one acknowledged
+ * @end:	stop behind this one (UINT64_MAX: never)
+ */
+struct stream {
+	struct ring *ring;
+	struct repagent_info info;
+	struct volume volume[REPAGENT_MAX_VOLUMES];
+	uint64_t next;
+	uint64_t acked;
+	uint64_t end;
+
+	const struct repagent_slot *slots;
+	const unsigned char *payload;
+	uint64_t payload_size;
+	uint64_t incarnation;
+	uint32_t nr_slots;
+	struct repagent_wait armed;
+};
+
+int stream_open(struct stream *s, struct ring *ring);
+int stream_refresh(struct stream *s);
+int stream_rewind(struct stream *s);
+int stream_peek(struct stream *s, struct record *rec);
+void stream_advance(struct stream *s);
+uint64_t stream_oldest_time(const struct stream *s);
+int stream_ack(struct stream *s, uint64_t seq);
+int stream_hub(struct stream *s, bool connected, unsigned int reason);
+int stream_wait(struct stream *s, uint64_t seq);
+
+#endif /* REPAGENT_STREAM_H */

@@ -1,0 +1,299 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * URI templates.
+ *
+ *	nbd://HOST[:PORT]/EXPORT	nbd+unix:///EXPORT?socket=PATH
+ *	nbds:// and nbds+unix://	the same over TLS
+ *
+ * with %g for the group, %v for the volume and %% for a percent sign.
+ */
+#include <ctype.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include "uri.h"
+
+static const struct scheme {
+	const char *prefix;
+	bool unix_socket;
+	bool tls;
+} schemes[] = {
+	{ "nbd://",		false,	false },
+	{ "nbds://",		false,	true },
+	{ "nbd+unix://",	true,	false },
+	{ "nbds+unix://",	true,	true },
+};
+
+/* The parts of a URI; each points into it. */
+struct parts {
+	const struct scheme *scheme;
+	const char *host;
+	int host_len;
+	unsigned int port;
+	const char *path;	/* behind the slash */
+	int path_len;
+	const char *socket;	/* NULL without one */
+	int socket_len;
+};
+
+static __attribute__((format(printf, 2, 3)))
+bool fail(char *error, const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(error, URI_ERROR_MAX, fmt, ap);
+	va_end(ap);
+	return false;
+}
+
+/**
+ * uri_name_ok - whether a text can be the name of a group or a volume
+ * @name: the text
+ */
+bool uri_name_ok(const char *name)
+{
+	size_t len = strlen(name);
+
+	return len >= 1 && len <= REPAGENT_NAME_MAX && name[0] != '.' &&
+	       strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+			    "0123456789._-+") == len;
+}
+
+static bool split_host(const char *uri, struct parts *p, const char *auth,
+		       const char *end, char *error)
+{
+	const char *at = memchr(auth, '@', (size_t)(end - auth));
+	const char *colon;
+	unsigned long port = 10809;
+	char *stop;
+
+	p->host = at ? at + 1 : auth;
+	colon = p->host;
+	if (*colon == '[') {
+		colon = memchr(colon, ']', (size_t)(end - colon));
+		if (!colon)
+			return fail(error, "'%s': the bracket before the address is never closed", uri);
+		colon++;
+	} else {
+		while (colon < end && *colon != ':')
+			colon++;
+	}
+	p->host_len = (int)(colon - p->host);
+	if (!p->host_len)
+		return fail(error, "'%s' names no host: expected %sHOST[:PORT]/EXPORT",
+			    uri, p->scheme->prefix);
+	if (colon < end) {
+		if (*colon == ':' && isdigit((unsigned char)colon[1]))
+			port = strtoul(colon + 1, &stop, 10);
+		else
+			stop = NULL;
+		if (stop != end || port < 1 || port > 65535)
+			return fail(error, "'%.*s' in '%s' is no port: expected a number from 1 to 65535",
+				    (int)(end - colon), colon, uri);
+	}
+	p->port = (unsigned int)port;
+	return true;
+}
+
+static bool split(const char *uri, struct parts *p, char *error)
+{
+	const char *auth, *end, *query;
+	size_t i;
+
+	memset(p, 0, sizeof(*p));
+	for (i = 0; i < sizeof(schemes) / sizeof(schemes[0]); i++)
+		if (!strncasecmp(uri, schemes[i].prefix, strlen(schemes[i].prefix)))
+			p->scheme = &schemes[i];
+	if (!p->scheme)
+		return fail(error, "'%s' is no tap: expected nbd://HOST[:PORT]/EXPORT, "
+			    "nbd+unix:///EXPORT?socket=PATH, nbds:// or nbds+unix://", uri);
+	auth = uri + strlen(p->scheme->prefix);
+	end = auth + strcspn(auth, "/?#");
+	query = auth + strcspn(auth, "?#");
+	if (strchr(auth, '#'))
+		return fail(error, "'#' in '%s': an NBD URI has no fragment", uri);
+	p->path = *end == '/' ? end + 1 : end;
+	p->path_len = (int)(query - p->path);
+
+	for (; *query; query += strcspn(query, "&")) {
+		query++;
+		if (!strncmp(query, "socket=", 7)) {
+			p->socket = query + 7;
+			p->socket_len = (int)strcspn(p->socket, "&");
+		} else {
+			return fail(error, "'%.*s' in '%s' is unknown: expected socket=PATH",
+				    (int)strcspn(query, "&"), query, uri);
+		}
+	}
+	if (!p->scheme->unix_socket) {
+		if (p->socket)
+			return fail(error, "'%s' names a host and a socket: expected nbd+unix:// for a socket", uri);
+		return split_host(uri, p, auth, end, error);
+	}
+	if (end != auth)
+		return fail(error, "'%.*s' in '%s': a Unix socket has no host; expected %s/EXPORT?socket=PATH",
+			    (int)(end - auth), auth, uri, p->scheme->prefix);
+	if (!p->socket_len || p->socket[0] != '/')
+		return fail(error, "'%s' lacks a socket: expected %s/EXPORT?socket=/ABSOLUTE/PATH",
+			    uri, p->scheme->prefix);
+	return true;
+}
+
+/* A name stands for itself in a URI, or as %XX. */
+static size_t put_name(char *out, size_t room, const char *name)
+{
+	size_t n = 0;
+
+	for (; *name && n + 4 <= room; name++) {
+		if (isalnum((unsigned char)*name) || strchr("._-", *name))
+			out[n++] = *name;
+		else
+			n += (size_t)sprintf(out + n, "%%%02X", (unsigned char)*name);
+	}
+	return *name ? room : n;
+}
+
+static bool expand(const char *template, const char *group, const char *volume,
+		   char *uri, char *error)
+{
+	size_t n = 0;
+	const char *s;
+
+	for (s = template; *s && n + 1 < URI_MAX; s++) {
+		if (*s != '%') {
+			uri[n++] = *s;
+			continue;
+		}
+		switch (*++s) {
+		case 'g':
+			n += put_name(uri + n, URI_MAX - n, group);
+			break;
+		case 'v':
+			n += put_name(uri + n, URI_MAX - n, volume);
+			break;
+		case '%':
+			uri[n++] = '%';
+			break;
+		default:
+			return fail(error, "'%%%.1s' in '%s' is unknown: expected %%g (the group), "
+				    "%%v (the volume) or %%%% (a percent sign)", s, template);
+		}
+	}
+	if (*s || n >= URI_MAX)
+		return fail(error, "'%.40s...' is too long: expected at most %d bytes",
+			    template, URI_MAX - 1);
+	uri[n] = '\0';
+	return true;
+}
+
+/**
+ * uri_add_tap - take one --tap option
+ * @map: the options so far
+ * @arg: URI, or VOLUME=URI; stays referenced
+ * @error: URI_ERROR_MAX bytes for a sentence
+ *
+ * Return: whether it is understood; else @error says what is wrong with it.
+ */
+bool uri_add_tap(struct uri_map *map, const char *arg, char *error)
+{
+	size_t len = strcspn(arg, "=:/?");
+	const char *template = arg;
+	char name[REPAGENT_NAME_MAX + 1] = "", probe[URI_MAX];
+	struct parts p;
+	unsigned int i;
+
+	if (arg[len] == '=') {
+		snprintf(name, sizeof(name), "%.*s", (int)len, arg);
+		if (len > REPAGENT_NAME_MAX || !uri_name_ok(name))
+			return fail(error, "'%.*s' in '%s' is no volume: expected URI or VOLUME=URI",
+				    (int)len, arg, arg);
+		template = arg + len + 1;
+	}
+	if (!expand(template, "group", "volume", probe, error) ||
+	    !split(probe, &p, error))
+		return false;
+
+	if (!name[0]) {
+		if (map->all)
+			return fail(error, "'%s': there is a tap for all volumes already ('%s'); "
+				    "expected VOLUME=URI", arg, map->all);
+		map->all = template;
+		return true;
+	}
+	for (i = 0; i < map->nr; i++)
+		if (!strcmp(map->own[i].volume, name))
+			return fail(error, "'%s': volume %s has a tap already ('%s')",
+				    arg, name, map->own[i].uri);
+	if (map->nr == REPAGENT_MAX_VOLUMES)
+		return fail(error, "'%s': expected at most %d volumes", arg,
+			    REPAGENT_MAX_VOLUMES);
+	memcpy(map->own[map->nr].volume, name, sizeof(name));
+	map->own[map->nr++].uri = template;
+	return true;
+}
+
+/**
+ * uri_for_volume - where a volume is sent to
+ * @map: the --tap options
+ * @group: its group
+ * @volume: its name
+ * @uri: URI_MAX bytes for the result
+ * @error: URI_ERROR_MAX bytes for a sentence
+ *
+ * Return: whether there is such a place; else @error says why not.
+ */
+bool uri_for_volume(const struct uri_map *map, const char *group,
+		    const char *volume, char *uri, char *error)
+{
+	const char *template = map->all;
+	struct parts p;
+	unsigned int i;
+
+	for (i = 0; i < map->nr; i++)
+		if (!strcmp(map->own[i].volume, volume))
+			template = map->own[i].uri;
+	if (!template)
+		return fail(error, "volume %s has no tap: expected --tap %s=URI", volume, volume);
+	return expand(template, group, volume, uri, error) && split(uri, &p, error);
+}
+
+/**
+ * uri_same - whether two URIs lead to the same export
+ * @a: a URI from uri_for_volume()
+ * @b: another
+ */
+bool uri_same(const char *a, const char *b)
+{
+	char error[URI_ERROR_MAX];
+	struct parts p, q;
+
+	if (!split(a, &p, error) || !split(b, &q, error) ||
+	    p.scheme->unix_socket != q.scheme->unix_socket ||
+	    p.path_len != q.path_len || memcmp(p.path, q.path, (size_t)p.path_len))
+		return false;
+	if (p.scheme->unix_socket)
+		return p.socket_len == q.socket_len &&
+		       !memcmp(p.socket, q.socket, (size_t)p.socket_len);
+	return p.port == q.port && p.host_len == q.host_len &&
+	       !strncasecmp(p.host, q.host, (size_t)p.host_len);
+}
+
+/**
+ * uri_exposes_data - whether data goes over a network in plain text
+ * @uri: a URI from uri_for_volume()
+ */
+bool uri_exposes_data(const char *uri)
+{
+	char error[URI_ERROR_MAX], host[256];
+	struct parts p;
+
+	if (!split(uri, &p, error) || p.scheme->unix_socket || p.scheme->tls)
+		return false;
+	snprintf(host, sizeof(host), "%.*s", p.host_len, p.host);
+	return strncmp(host, "127.", 4) && strcmp(host, "[::1]") &&
+	       strcasecmp(host, "localhost");
+}
