@@ -40,11 +40,13 @@ static void leaf_fill(struct rep_dirty *d, unsigned int i)
  * @sectors: size of the volume
  *
  * Context: may sleep.
- * Return: 0 or -ENOMEM.
+ * Return: 0, -ENOMEM, or -EFBIG for more than 16 PiB.
  */
 int rep_dirty_init(struct rep_dirty *d, sector_t sectors)
 {
 	memset(d, 0, sizeof(*d));
+	if (sectors > 16ULL << (50 - SECTOR_SHIFT))
+		return -EFBIG;
 	d->sectors = sectors;
 	d->nr_bits = DIV_ROUND_UP_ULL(sectors, 1 << REP_FINE_SHIFT);
 	d->nr_leaves = DIV_ROUND_UP_ULL(d->nr_bits, REP_LEAF_BITS);

@@ -44,8 +44,6 @@ struct rep_io {
 	struct bio_vec		inline_vecs[REP_INLINE_VECS];
 };
 
-static struct bio_set bounce_bios;
-
 static struct bio *bio_of(struct rep_io *io)
 {
 	return dm_bio_from_per_bio_data(io, sizeof(*io));
@@ -190,7 +188,8 @@ static int repagent_ctr(struct dm_target *ti, unsigned int argc, char **argv)
 		goto put;
 	err = rep_dirty_init(&t->dirty, ti->len);
 	if (err) {
-		ti->error = "no memory for the dirty bits";
+		ti->error = err == -EFBIG ? "a volume has at most 16 PiB" :
+			    "no memory for the dirty bits";
 		goto put;
 	}
 	err = rep_volume_attach(t, group, name, dm_table_get_md(ti->table));
@@ -256,8 +255,8 @@ static void bounce_endio(struct bio *bounce)
 	struct bio *bio = bio_of(io);
 
 	bounce_free(io);
-	if (unlikely(status == BLK_STS_AGAIN && nowait)) {
-		/* The data is ours; the writer need not know. */
+	if (unlikely(nowait && (status == BLK_STS_AGAIN || status == BLK_STS_NOTSUPP))) {
+		/* It would have had to sleep, or the origin cannot tell. The data is ours. */
 		io->again = true;
 		write_punt(io);
 		return;
@@ -271,14 +270,15 @@ static struct bio *bounce_make(struct rep_io *io, struct bio *bio, gfp_t gfp)
 {
 	struct rep_ring *r = &io->t->volume->group->ring;
 	unsigned int vecs = rep_ring_vecs(r, io->rec.pos, io->len);
-	blk_opf_t opf = bio->bi_opf & ~(REQ_POLLED | REQ_ALLOC_CACHE);
+	blk_opf_t opf = bio->bi_opf & ~(REQ_POLLED | REQ_ALLOC_CACHE | REQ_DRV);
 	struct bio *bounce = &io->inline_bounce;
 
 	if (likely(vecs <= REP_INLINE_VECS)) {
 		bio_init(bounce, NULL, io->inline_vecs, REP_INLINE_VECS, opf);
 		bounce->bi_bdev = bio->bi_bdev;
 	} else {
-		bounce = bio_alloc_bioset(bio->bi_bdev, vecs, opf, gfp, &bounce_bios);
+		bounce = bio_alloc_bioset(bio->bi_bdev, vecs, opf, gfp,
+					  &io->t->volume->bounce_bios);
 		if (!bounce)
 			return NULL;
 	}
@@ -374,6 +374,15 @@ static void write_cut(struct rep_io *io, struct bio *bio)
 		dm_accept_partial_bio(bio, max);
 }
 
+/* The bio ends here, and nothing has changed. */
+static int map_done(struct rep_io *io, struct bio *bio, blk_status_t status)
+{
+	io->kind = IO_PASS;
+	bio->bi_status = status;
+	bio_endio(bio);
+	return DM_MAPIO_SUBMITTED;
+}
+
 static int map_write(struct rep_target *t, struct bio *bio, struct rep_io *io)
 {
 	struct bio *submit;
@@ -387,10 +396,15 @@ static int map_write(struct rep_target *t, struct bio *bio, struct rep_io *io)
 
 	switch (bio_op(bio)) {
 	case REQ_OP_WRITE_ZEROES:
+		if (!bdev_write_zeroes_sectors(t->origin->bdev))
+			return map_done(io, bio, BLK_STS_NOTSUPP);
 		io->type = REPAGENT_REC_ZEROES;
 		break;
 	case REQ_OP_DISCARD:
 		if (t->discard == REP_DISCARD_ZERO) {
+			/* The origin has unlearned it. A discard is but a hint. */
+			if (!bdev_write_zeroes_sectors(t->origin->bdev))
+				return map_done(io, bio, BLK_STS_OK);
 			bio->bi_opf = (bio->bi_opf & ~REQ_OP_MASK) | REQ_OP_WRITE_ZEROES;
 			io->type = REPAGENT_REC_ZEROES;
 		} else {
@@ -422,6 +436,9 @@ static int repagent_map(struct dm_target *ti, struct bio *bio)
 	struct rep_target *t = ti->private;
 
 	bio_set_dev(bio, t->origin->bdev);
+	/* The origin's table may have changed beneath us since dm asked it. */
+	if ((bio->bi_opf & REQ_NOWAIT) && unlikely(!bdev_nowait(bio->bi_bdev)))
+		bio->bi_opf &= ~REQ_NOWAIT;
 	io->kind = IO_PASS;
 	if (!op_is_write(bio_op(bio)))
 		return DM_MAPIO_REMAPPED;
@@ -485,9 +502,7 @@ static void repagent_presuspend_undo(struct dm_target *ti)
 
 static void repagent_postsuspend(struct dm_target *ti)
 {
-	struct rep_target *t = ti->private;
-
-	rep_resync_wait(t->volume);
+	rep_volume_suspended(ti->private);
 }
 
 static int repagent_preresume(struct dm_target *ti)
@@ -663,27 +678,13 @@ static struct target_type repagent_target = {
 
 static int __init repagent_init(void)
 {
-	int err = bioset_init(&bounce_bios, BIO_POOL_SIZE, 0, BIOSET_NEED_BVECS);
+	int err = rep_groups_init();
 
 	if (err)
 		return err;
-	err = rep_resync_module_init();
-	if (err)
-		goto bounce;
-	err = rep_groups_init();
-	if (err)
-		goto resync;
 	err = dm_register_target(&repagent_target);
 	if (err)
-		goto groups;
-	return 0;
-
-groups:
-	rep_groups_exit();
-resync:
-	rep_resync_module_exit();
-bounce:
-	bioset_exit(&bounce_bios);
+		rep_groups_exit();
 	return err;
 }
 
@@ -691,8 +692,6 @@ static void __exit repagent_exit(void)
 {
 	dm_unregister_target(&repagent_target);
 	rep_groups_exit();
-	rep_resync_module_exit();
-	bioset_exit(&bounce_bios);
 }
 
 module_init(repagent_init);

@@ -11,6 +11,8 @@
 #include <linux/fs.h>
 #include <linux/idr.h>
 #include <linux/mm.h>
+#include <linux/sched/mm.h>
+#include <linux/part_stat.h>
 #include <linux/module.h>
 #include <linux/poll.h>
 #include <linux/random.h>
@@ -50,6 +52,22 @@ bool rep_name_ok(const char *name)
 	return len && len <= REPAGENT_NAME_MAX && *name != '.' && *name != '-' &&
 	       strspn(name, "abcdefghijklmnopqrstuvwxyz"
 			    "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-") == len;
+}
+
+/*
+ * preresume takes the mutex while the VM's disk stands still: whoever holds it
+ * must not wait for memory that could only be had by writing to that disk.
+ */
+static unsigned int group_lock(struct rep_group *g)
+{
+	mutex_lock(&g->mutex);
+	return memalloc_noio_save();
+}
+
+static void group_unlock(struct rep_group *g, unsigned int noio)
+{
+	memalloc_noio_restore(noio);
+	mutex_unlock(&g->mutex);
 }
 
 /* ---- states -------------------------------------------------------------- */
@@ -182,10 +200,11 @@ static void event_work(struct work_struct *work)
 {
 	struct rep_group *g = container_of(work, struct rep_group, event_work);
 	char capture[40], reason[40], *envp[] = { capture, reason, NULL };
+	unsigned int noio;
 	int i;
 
 	wake_up_interruptible_poll(&g->wait, EPOLLPRI);
-	mutex_lock(&g->mutex);
+	noio = group_lock(g);
 	if (!g->dead) {
 		snprintf(capture, sizeof(capture), "REPAGENT_CAPTURE=%s",
 			 rep_capture_names[READ_ONCE(g->capture)]);
@@ -196,7 +215,7 @@ static void event_work(struct work_struct *work)
 	for (i = 0; i < REPAGENT_MAX_VOLUMES; i++)
 		if (g->volumes[i] && g->volumes[i]->active)
 			dm_table_event(g->volumes[i]->active->ti->table);
-	mutex_unlock(&g->mutex);
+	group_unlock(g, noio);
 }
 
 /* ---- the character device ------------------------------------------------ */
@@ -654,6 +673,7 @@ static void volume_work(struct work_struct *work)
 static void volume_free(struct rep_volume *v)
 {
 	destroy_workqueue(v->wq);
+	bioset_exit(&v->bounce_bios);
 	rep_dirty_exit(&v->dirty);
 	kfree(v);
 }
@@ -674,7 +694,9 @@ static struct rep_volume *volume_create(struct rep_group *g, const char *name,
 	if (v)
 		v->wq = alloc_workqueue("rep/%s", WQ_MEM_RECLAIM | WQ_UNBOUND |
 					WQ_HIGHPRI, 1, name);
-	if (!v || !v->wq) {
+	if (!v || !v->wq || bioset_init(&v->bounce_bios, 4, 0, BIOSET_NEED_BVECS)) {
+		if (v && v->wq)
+			destroy_workqueue(v->wq);
 		kfree(v);
 		*error = "no memory for the volume";
 		return ERR_PTR(-ENOMEM);
@@ -716,6 +738,9 @@ static void reap(struct rep_group *g)
 			left++;
 			continue;
 		}
+		/* An id that was never seen can be given again. */
+		if (!v->remove_seq && v->id == g->next_id - 1)
+			g->next_id--;
 		gone[nr_gone++] = v;
 		g->volumes[i] = NULL;
 	}
@@ -754,6 +779,7 @@ int rep_volume_attach(struct rep_target *t, const char *group, const char *name,
 {
 	struct rep_volume *v = NULL;
 	struct rep_group *g;
+	unsigned int noio;
 	int i, err = 0;
 
 	mutex_lock(&rep_groups_lock);
@@ -772,7 +798,7 @@ int rep_volume_attach(struct rep_target *t, const char *group, const char *name,
 		goto out;
 	}
 
-	mutex_lock(&g->mutex);
+	noio = group_lock(g);
 	for (i = 0; i < REPAGENT_MAX_VOLUMES && !v; i++)
 		if (g->volumes[i] && !strcmp(g->volumes[i]->name, name))
 			v = g->volumes[i];
@@ -790,7 +816,7 @@ int rep_volume_attach(struct rep_target *t, const char *group, const char *name,
 		v->md = md;
 		t->volume = v;
 	}
-	mutex_unlock(&g->mutex);
+	group_unlock(g, noio);
 	if (err)
 		reap(g);
 out:
@@ -814,16 +840,17 @@ void rep_volume_detach(struct rep_target *t)
 
 	mutex_lock(&rep_groups_lock);
 	mutex_lock(&g->mutex);
-	flush_work(&v->work);
 	if (v->active == t) {
 		spin_lock_irq(&g->lock);
 		v->active = NULL;
 		v->stopped = true;
+		v->remove_seq = 0;
 		if (g->capture == REPAGENT_CAPTURE_STREAM &&
-		    rep_emit(g, v, REPAGENT_REC_VOLUME_REMOVE, 0, 0, NULL))
+		    rep_emit(g, v, REPAGENT_REC_VOLUME_REMOVE, 0, 0, &v->remove_seq))
 			rep_set_capture(g, REPAGENT_CAPTURE_TRACK,
 					REPAGENT_REASON_RING_FULL);
-		v->remove_seq = g->ring.head - 1;
+		if (g->capture == REPAGENT_CAPTURE_TRACK)
+			v->remove_seq = REP_REMOVE_OWED;
 		rep_dirty_set_all(&v->dirty);
 		if (v->image == REPAGENT_IMAGE_RESYNC)
 			rep_set_image(v, REPAGENT_IMAGE_DIRTY, REPAGENT_REASON_NO_MAP);
@@ -850,16 +877,35 @@ void rep_volume_require_resync(struct rep_volume *v, enum repagent_reason reason
 	spin_lock_irq(&v->group->lock);
 	rep_dirty_set_all(&v->dirty);
 	rep_image_dirty(v, reason);
+	rep_resync_restart(v);
 	spin_unlock_irq(&v->group->lock);
 	rep_resync_kick(v->group);
+}
+
+static u64 origin_writes(struct rep_target *t)
+{
+	return part_stat_read(t->origin->bdev, sectors[STAT_WRITE]);
+}
+
+/**
+ * rep_volume_suspended - a target has stopped to map, all its writes are done
+ * @t: the target
+ *
+ * Context: process, from postsuspend.
+ */
+void rep_volume_suspended(struct rep_target *t)
+{
+	rep_resync_wait(t->volume);
+	t->volume->origin_writes = origin_writes(t);
 }
 
 /**
  * rep_volume_activate - a target is about to map its volume
  * @t: the target; its @dirty is what ctr made for its size
  *
- * A device that comes back from another table, or with another origin, may have
- * been written to meanwhile: all of it is dirty.
+ * A device that comes back from another table, or with another origin, or whose
+ * origin was written to while it was suspended, cannot be trusted: all of it is
+ * dirty. RESYNC_BEGIN comes before any write that is still to come.
  *
  * Context: process, from preresume; cannot fail.
  */
@@ -868,41 +914,38 @@ void rep_volume_activate(struct rep_target *t)
 	struct rep_volume *v = t->volume;
 	struct rep_group *g = v->group;
 	sector_t old = v->dirty.sectors;
+	bool joins = !v->active, ok = true;
 
 	mutex_lock(&g->mutex);
 	spin_lock_irq(&g->lock);
-	if (v->active == t)
-		goto out;
-	if (!v->active || v->active->origin->bdev != t->origin->bdev) {
-		enum repagent_reason reason = old ? REPAGENT_REASON_NO_MAP :
-						    REPAGENT_REASON_FIRST_SYNC;
-
-		swap(v->dirty, t->dirty);
-		rep_dirty_set_all(&v->dirty);
-		rep_image_dirty(v, reason);
-	} else if (t->dirty.sectors != old) {
-		rep_dirty_resize(&v->dirty, &t->dirty);
-		if (t->dirty.sectors < v->dirty.sectors)
+	if (v->active != t) {
+		if (t->dirty.sectors != old)
+			rep_dirty_resize(&v->dirty, &t->dirty);
+		if (old && t->dirty.sectors != v->dirty.sectors && !joins)
 			rep_image_dirty(v, REPAGENT_REASON_RESIZED);
 	}
-	v->cursor = 0;
+	if (joins || v->active->origin->bdev != t->origin->bdev ||
+	    v->origin_writes != origin_writes(t)) {
+		rep_dirty_set_all(&v->dirty);
+		rep_image_dirty(v, old ? REPAGENT_REASON_NO_MAP :
+				REPAGENT_REASON_FIRST_SYNC);
+		rep_resync_restart(v);
+	}
+	v->active = t;
+	v->stopped = false;
+	v->remove_seq = 0;
 	if (g->capture == REPAGENT_CAPTURE_STREAM) {
-		int err = 0;
-
-		if (!v->active)
-			err = rep_emit(g, v, REPAGENT_REC_VOLUME_ADD, 0,
+		if (joins)
+			ok = !rep_emit(g, v, REPAGENT_REC_VOLUME_ADD, 0,
 				       v->dirty.sectors, NULL);
 		else if (old != v->dirty.sectors)
-			err = rep_emit(g, v, REPAGENT_REC_VOLUME_RESIZE, 0,
+			ok = !rep_emit(g, v, REPAGENT_REC_VOLUME_RESIZE, 0,
 				       v->dirty.sectors, NULL);
-		if (err)
+		if (!ok || !rep_begin_resyncs(g))
 			rep_set_capture(g, REPAGENT_CAPTURE_TRACK,
 					REPAGENT_REASON_RING_FULL);
 	}
-	v->active = t;
 	rep_event(g);
-out:
-	v->stopped = false;
 	spin_unlock_irq(&g->lock);
 	mutex_unlock(&g->mutex);
 	rep_resync_kick(g);

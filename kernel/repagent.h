@@ -214,6 +214,8 @@ struct rep_group {
 	unsigned long		rio_busy;	/* lock */
 };
 
+#define REP_REMOVE_OWED	U64_MAX	/* remove_seq: VOLUME_REMOVE is still to come */
+
 struct rep_volume {
 	struct rep_group	*group;
 	char			name[REPAGENT_NAME_MAX + 1];
@@ -223,7 +225,8 @@ struct rep_volume {
 	unsigned int		refs;		/* targets */
 	struct mapped_device	*md;		/* theirs */
 	struct rep_target	*active;	/* the one that maps; lock to change */
-	u64			remove_seq;	/* the last record it may be named in */
+	u64			remove_seq;	/* the last record that may name it; lock */
+	u64			origin_writes;	/* the origin's counter when it was suspended */
 
 	/* rep_group.lock */
 	enum repagent_image	image;
@@ -233,13 +236,15 @@ struct rep_volume {
 	u64			resyncs;
 	bool			stopped;	/* no resync reads: suspended */
 	sector_t		cursor;		/* of the resync */
-	unsigned int		reads;		/* resync reads on the way */
-	u64			read_sectors;	/* ... and their sum */
+	unsigned int		reads;		/* resync and verify reads on the way */
+	unsigned int		verifies;	/* verify reads on the way */
+	u64			read_sectors;	/* the sum of the resync reads */
 	unsigned int		bad_reads;	/* of this pass */
 	bool			careful;	/* the last pass had some: one bit a read */
 	unsigned long		retry_at;	/* jiffies: no pass before */
 	unsigned long		backoff;	/* jiffies */
 
+	struct bio_set		bounce_bios;	/* for bounces of many pieces */
 	struct rep_shard	shard[REP_SHARDS];
 	spinlock_t		wide_lock;
 
@@ -272,6 +277,7 @@ int rep_volume_attach(struct rep_target *t, const char *group, const char *name,
 		      struct mapped_device *md);
 void rep_volume_detach(struct rep_target *t);
 void rep_volume_activate(struct rep_target *t);
+void rep_volume_suspended(struct rep_target *t);
 void rep_volume_queue(struct rep_volume *v, struct list_head *ranges);
 void rep_volume_require_resync(struct rep_volume *v, enum repagent_reason reason);
 void rep_image_dirty(struct rep_volume *v, enum repagent_reason reason);
@@ -293,7 +299,7 @@ void rep_resync_work(struct work_struct *work);
 void rep_resync_kick(struct rep_group *g);
 void rep_resync_wait(struct rep_volume *v);
 int rep_verify(struct rep_volume *v, sector_t sector, sector_t nr_sectors);
-int rep_resync_module_init(void);
-void rep_resync_module_exit(void);
+bool rep_begin_resyncs(struct rep_group *g);
+void rep_resync_restart(struct rep_volume *v);
 
 #endif /* DM_REPAGENT_H */

@@ -24,6 +24,7 @@
 
 #define DWELL_MIN	HZ		/* in TRACK at least, doubled for each flap */
 #define DWELL_SHIFT_MAX	4
+#define VERIFIES_MAX	4		/* on their way, of a volume */
 #define RETRY		(HZ / 10)	/* where room or memory was short */
 #define BACKOFF_MIN	HZ		/* between passes over unreadable ranges */
 #define BACKOFF_MAX	(60 * HZ)
@@ -38,9 +39,9 @@ struct rep_rio {
 	sector_t		nr_sectors;
 	bool			verify;
 	unsigned long		*spare;		/* a page for rep_dirty_clear() */
+	struct bio		bio;
+	struct bio_vec		vecs[REP_RESYNC_SECTORS >> (PAGE_SHIFT - SECTOR_SHIFT)];
 };
-
-static struct bio_set resync_bios;
 
 /**
  * rep_resync_kick - there may be something to do
@@ -58,6 +59,7 @@ static void rio_put(struct rep_rio *rio)
 {
 	struct rep_volume *v = rio->v;
 	struct rep_group *g = v->group;
+	bool verify = rio->verify;
 	unsigned long irq;
 
 	rep_range_unlock(v, &rio->range);
@@ -65,15 +67,17 @@ static void rio_put(struct rep_rio *rio)
 	rio->spare = NULL;
 	spin_lock_irqsave(&g->lock, irq);
 	v->reads--;
-	if (!rio->verify) {
+	if (verify) {
+		v->verifies--;
+	} else {
 		v->read_sectors -= rio->nr_sectors;
 		__clear_bit(rio - g->rio, &g->rio_busy);
 	}
-	/* Under the lock: a volume without reads may go at any moment. */
+	/* Under the lock: a volume without reads may go at any moment, and g->rio with it. */
 	mod_delayed_work(g->wq, &g->work, 0);
 	wake_up_all(&g->idle);
 	spin_unlock_irqrestore(&g->lock, irq);
-	if (rio->verify)
+	if (verify)
 		kfree(rio);
 }
 
@@ -85,7 +89,7 @@ static void read_endio(struct bio *bio)
 	int error = blk_status_to_errno(bio->bi_status);
 	unsigned long irq;
 
-	bio_put(bio);
+	bio_uninit(bio);
 	if (error && !rio->verify) {
 		spin_lock_irqsave(&g->lock, irq);
 		rep_dirty_set(&v->dirty, rio->sector, rio->nr_sectors);
@@ -109,12 +113,9 @@ static void rio_granted(struct rep_range *range)
 	struct rep_volume *v = rio->v;
 	struct rep_group *g = v->group;
 	unsigned int len = rio->nr_sectors << SECTOR_SHIFT;
+	struct bio *bio = &rio->bio;
 	bool reserved = false;
-	struct bio *bio;
 
-	/* At most so many runs: only what is less than a page can cross one. */
-	bio = bio_alloc_bioset(rio->bdev, max(2UL, DIV_ROUND_UP(len, PAGE_SIZE)),
-			       REQ_OP_READ, GFP_NOIO, &resync_bios);
 	spin_lock_irq(&g->lock);
 	if (rio->verify) {
 		reserved = g->capture == REPAGENT_CAPTURE_STREAM && !v->stopped &&
@@ -128,14 +129,15 @@ static void rio_granted(struct rep_range *range)
 		if (!reserved)
 			rep_dirty_set(&v->dirty, rio->sector, rio->nr_sectors);
 	}
-	if (!reserved)
+	if (!reserved && !rio->verify)
 		v->retry_at = jiffies + RETRY;
 	spin_unlock_irq(&g->lock);
 	if (!reserved) {
-		bio_put(bio);
 		rio_put(rio);
 		return;
 	}
+	/* A run takes a page at least, but for the ends of what is less than one. */
+	bio_init(bio, rio->bdev, rio->vecs, ARRAY_SIZE(rio->vecs), REQ_OP_READ);
 	bio->bi_iter.bi_sector = rio->sector;
 	bio->bi_private = rio;
 	bio->bi_end_io = read_endio;
@@ -143,63 +145,67 @@ static void rio_granted(struct rep_range *range)
 	submit_bio_noacct(bio);
 }
 
-/* Step 2. The range lies within one chunk. */
-static void rio_start(struct rep_rio *rio)
+/* Step 2. The range lies within one chunk. Returns whether it is ours. */
+static bool rio_start(struct rep_rio *rio)
 {
 	rio->range.wide = NULL;
 	rio->range.granted = rio_granted;
-	if (rep_range_lock(rio->v, &rio->range, rio->sector, rio->nr_sectors))
-		rio_granted(&rio->range);
+	return rep_range_lock(rio->v, &rio->range, rio->sector, rio->nr_sectors);
 }
 
 /**
  * rep_verify - read a range into the stream, for the hub to compare
  * @v: the volume
  * @sector: first sector
- * @nr_sectors: length, up to REPAGENT_MAX_RECORD
+ * @nr_sectors: length, up to REPAGENT_MAX_VERIFY bytes; within one MiB
  *
- * A range that crosses a chunk is read, and recorded, in two pieces.
+ * The volume's worker reads it when no write is on its way there any more; if
+ * the group does not stream or has no room then, nothing comes of it.
  *
- * Context: process; under rep_group.mutex.
- * Return: 0, -EINVAL for a range outside the volume, -EAGAIN if the group does
- * not stream or the volume is suspended, -ENOMEM.
+ * Context: process; under rep_group.mutex. Does not wait for the origin.
+ * Return: 0, -EINVAL for a range that is none, -EAGAIN if the group does not
+ * stream, the volume is suspended, or too many are on their way, -ENOSPC if
+ * there is no room, -ENOMEM.
  */
 int rep_verify(struct rep_volume *v, sector_t sector, sector_t nr_sectors)
 {
 	struct rep_group *g = v->group;
-	sector_t max = g->ring.max_len >> SECTOR_SHIFT;
+	struct rep_rio *rio;
+	int err = 0;
 
-	if (!nr_sectors || nr_sectors > REPAGENT_MAX_RECORD >> SECTOR_SHIFT ||
-	    sector >= v->dirty.sectors || nr_sectors > v->dirty.sectors - sector)
+	if (!nr_sectors || nr_sectors > REPAGENT_MAX_VERIFY >> SECTOR_SHIFT ||
+	    nr_sectors > g->ring.max_len >> SECTOR_SHIFT ||
+	    sector >= v->dirty.sectors || nr_sectors > v->dirty.sectors - sector ||
+	    rep_range_is_wide(sector, nr_sectors))
 		return -EINVAL;
-	while (nr_sectors) {
-		sector_t n = min3(nr_sectors, max,
-				  REP_SHARD_SECTORS - sector % REP_SHARD_SECTORS);
-		struct rep_rio *rio = kzalloc(sizeof(*rio), GFP_KERNEL);
-		bool ok;
-
-		if (!rio)
-			return -ENOMEM;
-		rio->v = v;
-		rio->verify = true;
-		rio->sector = sector;
-		rio->nr_sectors = n;
-		spin_lock_irq(&g->lock);
-		ok = g->capture == REPAGENT_CAPTURE_STREAM && v->active && !v->stopped;
-		if (ok) {
-			rio->bdev = v->active->origin->bdev;
-			v->reads++;
-		}
-		spin_unlock_irq(&g->lock);
-		if (!ok) {
-			kfree(rio);
-			return -EAGAIN;
-		}
-		rio_start(rio);
-		sector += n;
-		nr_sectors -= n;
+	rio = kzalloc(sizeof(*rio), GFP_NOIO);
+	if (!rio)
+		return -ENOMEM;
+	rio->v = v;
+	rio->verify = true;
+	rio->sector = sector;
+	rio->nr_sectors = nr_sectors;
+	spin_lock_irq(&g->lock);
+	if (g->capture != REPAGENT_CAPTURE_STREAM || !v->active || v->stopped ||
+	    v->verifies == VERIFIES_MAX) {
+		err = -EAGAIN;
+	} else if (!rep_room_for_read(&g->ring, nr_sectors << SECTOR_SHIFT)) {
+		err = -ENOSPC;
+	} else {
+		rio->bdev = v->active->origin->bdev;
+		v->reads++;
+		v->verifies++;
 	}
-	return 0;
+	spin_unlock_irq(&g->lock);
+	if (err) {
+		kfree(rio);
+	} else if (rio_start(rio)) {
+		LIST_HEAD(list);
+
+		list_add(&rio->range.queue, &list);
+		rep_volume_queue(v, &list);
+	}
+	return err;
 }
 
 /* ---- what is decided ------------------------------------------------------ */
@@ -213,8 +219,9 @@ static bool ring_is_low(struct rep_ring *r)
 /*
  * INIT or TRACK -> STREAM, with RESYNC_BEGIN for every volume that lacks
  * something as the first records; if none does, for all, so that the stream
- * always says where it goes on. Returns jiffies to wait before the next try,
- * 0 if there is none or it is done.
+ * always says where it goes on. Then VOLUME_REMOVE for those that went
+ * meanwhile. Returns jiffies to wait before the next try, 0 if there is none or
+ * it is done.
  */
 static unsigned long enter_stream(struct rep_group *g)
 {
@@ -237,38 +244,65 @@ static unsigned long enter_stream(struct rep_group *g)
 	for (i = 0; i < REPAGENT_MAX_VOLUMES && !dirty; i++)
 		if (g->volumes[i] && g->volumes[i]->active)
 			rep_image_dirty(g->volumes[i], REPAGENT_REASON_NONE);
+	rep_begin_resyncs(g);
+	for (i = 0; i < REPAGENT_MAX_VOLUMES; i++) {
+		struct rep_volume *v = g->volumes[i];
+
+		/* The ring is low: there is room. */
+		if (v && v->remove_seq == REP_REMOVE_OWED)
+			rep_emit(g, v, REPAGENT_REC_VOLUME_REMOVE, 0, 0, &v->remove_seq);
+	}
 	return 0;
 }
 
-/* DIRTY -> RESYNC. */
-static void begin_resyncs(struct rep_group *g)
+/**
+ * rep_resync_restart - a volume's resync is to look at all of it anew
+ * @v: the volume
+ *
+ * Context: under rep_group.lock.
+ */
+void rep_resync_restart(struct rep_volume *v)
+{
+	lockdep_assert_held(&v->group->lock);
+	v->cursor = 0;
+	v->bad_reads = 0;
+	v->careful = false;
+	v->backoff = BACKOFF_MIN;
+	v->retry_at = jiffies;
+}
+
+/**
+ * rep_begin_resyncs - DIRTY -> RESYNC, of all volumes of a streaming group
+ * @g: the group
+ *
+ * Context: under rep_group.lock.
+ * Return: false if there was no room for a RESYNC_BEGIN.
+ */
+bool rep_begin_resyncs(struct rep_group *g)
 {
 	int i;
 
 	lockdep_assert_held(&g->lock);
 	if (g->capture != REPAGENT_CAPTURE_STREAM)
-		return;
+		return true;
 	for (i = 0; i < REPAGENT_MAX_VOLUMES; i++) {
 		struct rep_volume *v = g->volumes[i];
 
 		if (!v || !v->active || v->image != REPAGENT_IMAGE_DIRTY)
 			continue;
 		if (rep_emit(g, v, REPAGENT_REC_RESYNC_BEGIN, 0, v->dirty.sectors, NULL))
-			return;
+			return false;
 		rep_set_image(v, REPAGENT_IMAGE_RESYNC, v->reason);
-		v->cursor = 0;
-		v->bad_reads = 0;
-		v->careful = false;
-		v->backoff = BACKOFF_MIN;
-		v->retry_at = jiffies;
+		rep_resync_restart(v);
 	}
+	return true;
 }
 
 /* RESYNC -> CLEAN. */
 static void end_resync(struct rep_group *g, struct rep_volume *v)
 {
 	lockdep_assert_held(&g->lock);
-	if (v->dirty.count || v->reads ||
+	if (v->dirty.count || v->read_sectors ||
 	    rep_emit(g, v, REPAGENT_REC_RESYNC_END, 0, v->dirty.sectors, NULL))
 		return;
 	v->resyncs++;
@@ -347,9 +381,9 @@ void rep_resync_work(struct work_struct *work)
 	dwell = enter_stream(g);
 	if (dwell)
 		delay = dwell;
-	begin_resyncs(g);
 	do {
 		more = false;
+		rep_begin_resyncs(g);
 		for (i = 0; i < REPAGENT_MAX_VOLUMES; i++) {
 			struct rep_volume *v = g->volumes[i];
 			struct rep_rio *rio;
@@ -364,7 +398,8 @@ void rep_resync_work(struct work_struct *work)
 			/* Best effort: without it the range stays dirty for now. */
 			rio->spare = (unsigned long *)__get_free_page(GFP_NOIO |
 								      __GFP_NOWARN);
-			rio_start(rio);
+			if (rio_start(rio))
+				rio_granted(&rio->range);
 			more = true;
 			spin_lock_irq(&g->lock);
 		}
@@ -414,22 +449,4 @@ void rep_resync_exit(struct rep_group *g)
 	cancel_delayed_work_sync(&g->work);
 	destroy_workqueue(g->wq);
 	kfree(g->rio);
-}
-
-/**
- * rep_resync_module_init - make what all groups share
- *
- * Return: 0 or -ENOMEM.
- */
-int __init rep_resync_module_init(void)
-{
-	return bioset_init(&resync_bios, REP_RIOS, 0, BIOSET_NEED_BVECS);
-}
-
-/**
- * rep_resync_module_exit - undo rep_resync_module_init()
- */
-void rep_resync_module_exit(void)
-{
-	bioset_exit(&resync_bios);
 }

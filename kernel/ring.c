@@ -66,7 +66,8 @@ static int alloc_pages_run(struct page **pages, unsigned int from, unsigned int 
 		while (order && (1U << order) > to - i)
 			order--;
 		page = alloc_pages(GFP_KERNEL | __GFP_ZERO | __GFP_NOWARN |
-				   (order ? __GFP_NORETRY : 0), order);
+				   (order ? __GFP_NORETRY : __GFP_RETRY_MAYFAIL),
+				   order);
 		if (!page) {
 			if (!order)
 				return -ENOMEM;
@@ -504,8 +505,8 @@ void rep_emit_flush(struct rep_volume *v)
  * @status: what the origin said
  *
  * What the disk holds in that range is unknown, so it turns dirty before the
- * record is committed and before the writer hears of it. An operation that the
- * origin does not support changed nothing.
+ * record is committed and before the writer hears of it. That goes for "not
+ * supported" as well: an origin that cuts a bio may have done a part of it.
  *
  * Context: any; takes rep_group.lock.
  */
@@ -513,27 +514,21 @@ void rep_write_failed(struct rep_volume *v, struct rep_record *rec,
 		      sector_t sector, sector_t nr_sectors, blk_status_t status)
 {
 	struct rep_group *g = v->group;
-	u8 state = REPAGENT_SLOT_VOID;
 	unsigned long irq;
 
 	spin_lock_irqsave(&g->lock, irq);
-	if (status != BLK_STS_NOTSUPP) {
-		v->failed++;
-		rep_dirty_set(&v->dirty, sector, nr_sectors);
-		if (v->image == REPAGENT_IMAGE_CLEAN)
-			rep_set_image(v, REPAGENT_IMAGE_DIRTY,
-				      REPAGENT_REASON_WRITE_FAILED);
-		rep_event(g);
-		if (rec) {
-			rec->slot->type = REPAGENT_REC_FAILED;
-			rec->slot->aux = -blk_status_to_errno(status);
-			state = REPAGENT_SLOT_READY;
-		}
-	}
+	v->failed++;
+	rep_dirty_set(&v->dirty, sector, nr_sectors);
+	if (v->image == REPAGENT_IMAGE_CLEAN)
+		rep_set_image(v, REPAGENT_IMAGE_DIRTY, REPAGENT_REASON_WRITE_FAILED);
+	rep_event(g);
 	spin_unlock_irqrestore(&g->lock, irq);
 	trace_repagent_write_failed(v, sector, nr_sectors, blk_status_to_errno(status));
-	if (rec)
-		rep_commit(g, rec, state);
+	if (rec) {
+		rec->slot->type = REPAGENT_REC_FAILED;
+		rec->slot->aux = -blk_status_to_errno(status);
+		rep_commit(g, rec, REPAGENT_SLOT_READY);
+	}
 	rep_resync_kick(g);
 }
 
@@ -598,6 +593,8 @@ int rep_ack(struct rep_group *g, u64 seq)
 		if (slot->type == REPAGENT_REC_RESYNC ||
 		    slot->type == REPAGENT_REC_VERIFY)
 			resync += slot->len;
+		if (!(s % 4096))
+			cond_resched();
 	}
 	spin_lock_irq(&g->lock);
 	r->payload_tail = slot_of(r, seq)->end;

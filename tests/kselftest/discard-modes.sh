@@ -24,7 +24,7 @@ volume() { # KIND [FEATURE...]
 	dd if=/dev/urandom of="$ORIGIN" bs=1M count=8 oflag=direct status=none
 	create_volume "$NAME" "$ORIGIN" "$GROUP" "$VOLUME" ring 4 "$@"
 	hub_image "$VOLUME" 8
-	start_ringcheck --replica "$VOLUME=$HUB/$VOLUME" --stop-after-idle 1500
+	start_ringcheck --replica "$VOLUME=$HUB/$VOLUME"
 	must_wait_for 30 status_is "$NAME" image=clean
 }
 discard_max() { # DEVICE
@@ -38,7 +38,7 @@ dd if="$DEV" of="$TMP/read" bs=1M skip=1 count=4 iflag=direct status=none
 check "zero: it reads as zeroes" cmp -n $((4 << 20)) "$TMP/read" /dev/zero
 check "zero: blkdiscard -z succeeds" blkdiscard -z -o 6M -l 1M "$DEV"
 check "zero: a discard of one sector succeeds" blkdiscard -o 512 -l 512 "$DEV"
-end_ringcheck
+finish_ringcheck "$NAME"
 check "zero: the stream is good, with ZEROES and no DISCARD" test $? -eq 0 \
 	-a "$(found zero_bytes)" -eq $(((5 << 20) + 512)) -a "$(found discard)" -eq 0
 check "zero: the replica is the disk" same "$ORIGIN" "$HUB/$VOLUME"
@@ -47,7 +47,7 @@ volume null
 check "pass, by default without write-zeroes: discards are offered" test "$(discard_max "$DEV")" -gt 0
 check "pass: a discard succeeds" blkdiscard -o 1M -l 4M "$DEV"
 check "pass: zeroing succeeds" blkdiscard -z -o 6M -l 1M "$DEV"
-end_ringcheck
+finish_ringcheck "$NAME"
 check "pass: the stream is good, with DISCARD and no ZEROES" test $? -eq 0 -a "$(found discard)" -gt 0 \
 	-a "$(found zeroes)" -eq 0
 check "pass: the replica is the disk" same "$ORIGIN" "$HUB/$VOLUME"
@@ -56,13 +56,13 @@ volume scsi discard ignore
 check "ignore: no discards are offered" test "$(discard_max "$DEV")" -eq 0
 check_not "ignore: a discard is refused" blkdiscard -o 1M -l 4M "$DEV" 2> /dev/null
 check "ignore: zeroing succeeds" blkdiscard -z -o 6M -l 1M "$DEV"
-end_ringcheck
+finish_ringcheck "$NAME"
 check "ignore: the stream is good, without DISCARD" test $? -eq 0 -a "$(found discard)" -eq 0
 check "ignore: the replica is the disk" same "$ORIGIN" "$HUB/$VOLUME"
 
 volume scsi
 check "by default with write-zeroes: a discard succeeds" blkdiscard -o 1M -l 4M "$DEV"
-end_ringcheck
+finish_ringcheck "$NAME"
 check "... and is ZEROES in the stream" test "$(found zero_bytes)" -eq $((4 << 20))
 check "... and the replica is the disk" same "$ORIGIN" "$HUB/$VOLUME"
 ktap_finished

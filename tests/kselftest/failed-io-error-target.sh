@@ -19,7 +19,8 @@ broken="0 16384 linear $BACKING 0
 create_dm "$PREFIX-origin" "$healthy"
 ORIGIN=$(dev "$PREFIX-origin")
 replace() { # TABLE: of the origin
-	dm load "$PREFIX-origin" --table "$1" && dm resume "$PREFIX-origin" || die "cannot change the origin"
+	dm load "$PREFIX-origin" --table "$1" || die "cannot change the origin"
+	dm resume "$PREFIX-origin"
 }
 oplist() { # NAME DEVICE
 	run_writer "$1" oracle --threads 1 --seed "$SEED" --ops $ops --range 2M --offset 7M --max 64k \
@@ -34,7 +35,7 @@ dm remove "$PREFIX-linear"
 NAME=$PREFIX-v0
 create_volume "$NAME" "$ORIGIN" "$GROUP" v0 ring 32
 hub_image v0 16
-start_ringcheck --replica "v0=$HUB/v0" --stop-after-idle 500
+start_ringcheck --replica "v0=$HUB/v0"
 check "what can be read is synced, the rest is known" wait_for 60 status_is "$NAME" capture=stream image=resync dirty=2048
 events=$(dm info -c --noheadings -o events "$NAME")
 oplist target "$(dev "$NAME")"
@@ -50,7 +51,7 @@ check "the failure is in the kernel's log once or so" test "$(kernel_log | grep 
 
 replace "$healthy"
 check "when it can be read again, the first sync ends by itself" wait_for 100 status_is "$NAME" image=clean
-end_ringcheck
+finish_ringcheck "$NAME"
 check "the stream is good" test $? -eq 0
 check "... and has a FAILED for each" test "$(found failed)" -eq "$failed"
 check "the replica is the disk" same "$ORIGIN" "$HUB/v0"

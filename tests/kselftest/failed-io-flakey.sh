@@ -20,7 +20,8 @@ broken="0 16384 linear $BACKING 0
 create_dm "$PREFIX-origin" "$healthy"
 ORIGIN=$(dev "$PREFIX-origin")
 replace() { # TABLE: of the origin
-	dm load "$PREFIX-origin" --table "$1" && dm resume "$PREFIX-origin" || die "cannot change the origin"
+	dm load "$PREFIX-origin" --table "$1" || die "cannot change the origin"
+	dm resume "$PREFIX-origin"
 }
 oplist() { # NAME DEVICE
 	run_writer "$1" oracle --threads 1 --seed "$SEED" --ops $ops --range 2M --offset 7M --max 64k \

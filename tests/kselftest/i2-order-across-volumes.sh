@@ -23,11 +23,11 @@ replicas=(--replica "v0=$HUB/v0" --replica "v1=$HUB/v1")
 run_ringcheck "${replicas[@]}" --state "$TMP/state" --stop-after-idle 100
 check "the first sync of both volumes is a good stream" test $? -eq 0 -a "$(found resync_end)" -eq 2
 
-start_ringcheck "${replicas[@]}" --state "$TMP/state" --dependent --ack random --stop-after-idle 300
+start_ringcheck "${replicas[@]}" --state "$TMP/state" --dependent --ack random
 run_writer depwriter depwriter --a "$(dev "$PREFIX-v0")" --b "$(dev "$PREFIX-v1")" --threads 6 \
 	--seconds $seconds
 check "no write fails" test $? -eq 0
-end_ringcheck
+finish_ringcheck "$PREFIX-v0" "$PREFIX-v1"
 check "no record is out of order" test $? -eq 0
 check "more than 1000 steps were checked, none in a resync" \
 	test "$(found dep_steps)" -gt 1000 -a "$(found dep_steps)" -eq "$(found dep_blocks)"

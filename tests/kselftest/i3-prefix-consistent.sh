@@ -20,8 +20,7 @@ hub_image v0 8
 hub_image v1 8
 
 
-start_ringcheck --replica "v0=$HUB/v0" --replica "v1=$HUB/v1" --dependent --ack every:16 \
-	--stop-after-idle 500
+start_ringcheck --replica "v0=$HUB/v0" --replica "v1=$HUB/v1" --dependent --ack every:16
 must_wait_for 30 status_is "$PREFIX-v0" image=clean
 must_wait_for 30 status_is "$PREFIX-v1" image=clean
 start_writer depwriter depwriter --a "$(dev "$PREFIX-v0")" --b "$(dev "$PREFIX-v1")" --threads 4 \
@@ -38,7 +37,7 @@ for ((i = 0; i < gaps; i++)); do
 done
 end_writer depwriter TERM
 check "no write fails" test $? -eq 0
-end_ringcheck
+finish_ringcheck "$PREFIX-v0" "$PREFIX-v1"
 check "no prefix shows a write without those before it" test $? -eq 0
 check "the ring overflowed $gaps times" test "$(found gap_ring-full)" -ge $gaps
 check "the image at the end of each resync was checked" test "$(found dep_images)" -ge $gaps

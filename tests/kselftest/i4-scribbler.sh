@@ -20,10 +20,10 @@ scribble() { # BOUNCE
 	create_dm "$NAME-slow" "0 65536 delay $ORIGIN 0 0 $ORIGIN 0 4"
 	create_volume "$NAME" "$(dev "$NAME-slow")" "$GROUP" "$1" bounce "$1" ring 16
 	hub_image "$1" 32
-	start_ringcheck --replica "$1=$HUB/$1" --ack every:256 --stop-after-idle 300
+	start_ringcheck --replica "$1=$HUB/$1" --ack every:256
 	run_writer scribbler oracle --scribble --threads 6 --ops $ops --seed "$SEED" --max 64k \
 		--mix write=8,fua=1 "$(dev "$NAME")" || die "a write failed"
-	end_ringcheck
+	finish_ringcheck "$NAME"
 }
 
 scribble on

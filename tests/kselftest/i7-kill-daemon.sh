@@ -59,6 +59,7 @@ for ((i = 0; i < kills; i++)); do
 	read_status "$NAME"
 	[ "${ST[last]}" -le "${ST[acked]}" ] || ((unacked++))
 	[ $((ST[last] - from)) -ge $least ] || least=$((ST[last] - from))
+	[ -z "${TEST_DEBUG:-}" ] || note "$i $SECONDS last ${ST[last]} acked ${ST[acked]} used ${ST[used]}"
 	restart_daemon
 done
 end_writer oracle TERM

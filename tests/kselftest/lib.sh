@@ -284,7 +284,7 @@ scsi_disk() { # VARIABLE
 }
 
 remove_scsi() { # the disk may be in use for a moment by who looks at new disks
-	wait_for 10 rmmod scsi_debug
+	[ ! -d /sys/module/scsi_debug ] || wait_for 10 rmmod scsi_debug
 }
 
 # --- Device-mapper devices --------------------------------------------------------------------------------
@@ -399,6 +399,11 @@ start_ringcheck() { # [OPTION...]: of ringcheck, on $GROUP
 
 ringcheck_ready() {
 	[ -e "$TMP/ringcheck.ready" ] || ! is_alive "$RINGCHECK"
+}
+
+finish_ringcheck() { # NAME...: of the volumes' devices: all that was written is consumed
+	wait_synced 60 "$@"
+	stop_ringcheck
 }
 
 stop_ringcheck() {
@@ -539,8 +544,11 @@ start_hub() { # KIND [ARGUMENT...]: nbdkit (options, then filters' parameters be
 				printf '\ttrim = true\n'
 			done
 		} > "$TMP/hub.conf"
-		nbd-server -d -C "$TMP/hub.conf" -p "$TMP/hub.pid" 2>> "$TMP/hub.log" &
-		HUB_PIDS+=($!) ;;
+		# It goes into the background by itself: with -d it would serve one connection only.
+		rm -f "$TMP/hub.pid"
+		nbd-server -C "$TMP/hub.conf" -p "$TMP/hub.pid" 2>> "$TMP/hub.log" || die "no nbd-server"
+		must_wait_for 20 test -s "$TMP/hub.pid"
+		HUB_PIDS+=("$(< "$TMP/hub.pid")") ;;
 	qemu-nbd)
 		HUB_URI="nbd+unix:///%v?socket=$HUB_SOCKET.%v"
 		for volume in "$HUB"/*; do
@@ -552,9 +560,7 @@ start_hub() { # KIND [ARGUMENT...]: nbdkit (options, then filters' parameters be
 	*)
 		die "unknown kind of hub $HUB_KIND" ;;
 	esac
-	for volume in "${HUB_PIDS[@]}"; do
-		defer end_process "$volume"
-	done
+	defer kill_hub
 	must_wait_for 20 hub_listens
 }
 
@@ -566,6 +572,7 @@ kill_hub() { # -9
 	local pid
 	for pid in "${HUB_PIDS[@]}"; do
 		# nbd-server forks for each connection
+		kill -STOP "$pid"
 		pkill -KILL -P "$pid"
 		end_process "$pid"
 	done

@@ -290,14 +290,15 @@ static int begin(struct daemon *d, struct ring *ring)
 	d->acked_at = d->loop.now;
 	d->next_stats = d->loop.now + d->cfg->stats;
 	d->refresh = true;
+	sd_notify(0, "READY=1");
 	r = stream_open(&d->stream, ring);
 	if (r < 0)
 		return r;
 	d->tap = mirror_new(d->cfg, &d->loop, &d->stream);
 	if (!d->tap)
 		return -ENOMEM;
-	stats_begin(&d->stats, &d->stream, d->tap, d->loop.now);
-	stats_begin(&d->notified, &d->stream, d->tap, d->loop.now);
+	stats_begin(&d->stats, &d->stream, d->loop.now);
+	stats_begin(&d->notified, &d->stream, d->loop.now);
 	d->loop.epfd = epoll_create1(EPOLL_CLOEXEC);
 	if (d->loop.epfd < 0)
 		return -errno;

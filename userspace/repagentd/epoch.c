@@ -211,17 +211,15 @@ void epochs_flushed(struct epochs *e)
 /**
  * epochs_done - ask what can be acknowledged
  * @e: the epochs
- * @bytes: payload of the closed epoch
  *
  * Return: the closed epoch's last sequence number, once; 0 while it is not
  * durable yet.
  */
-uint64_t epochs_done(struct epochs *e, uint64_t *bytes)
+uint64_t epochs_done(struct epochs *e)
 {
 	struct epoch *c = closed_one(e);
 	uint64_t seq = c->last;
 
-	*bytes = c->bytes;
 	if (e->stage != EPOCH_FLUSHING || e->flushes)
 		return 0;
 	memset(c, 0, sizeof(*c));

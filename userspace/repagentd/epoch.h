@@ -85,7 +85,7 @@ void epochs_reply(struct epochs *e, unsigned int tag);
 bool epochs_close(struct epochs *e, bool dry, uint64_t now);
 bool epochs_flush(struct epochs *e, uint64_t *touched);
 void epochs_flushed(struct epochs *e);
-uint64_t epochs_done(struct epochs *e, uint64_t *bytes);
+uint64_t epochs_done(struct epochs *e);
 bool epochs_idle(const struct epochs *e);
 
 #endif /* REPAGENT_EPOCH_H */

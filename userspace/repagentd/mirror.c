@@ -35,7 +35,7 @@
 #define TICK		NSEC_PER_SEC
 #define ZERO_PIECE	(256 * KIB)	/* of zeroes that must be written */
 
-static const unsigned char zero_page[ZERO_PIECE];
+static unsigned char zero_page[ZERO_PIECE];	/* never written: costs no memory */
 
 enum mirror_state { DOWN, CONNECT, STREAM, RETIRE };
 
@@ -407,7 +407,7 @@ static void flush_touched(struct mirror *m, uint64_t touched)
 
 static int stream_on(struct mirror *m)
 {
-	uint64_t touched, seq, bytes;
+	uint64_t touched, seq;
 	struct target *t;
 	bool more;
 	int r;
@@ -425,10 +425,8 @@ static int stream_on(struct mirror *m)
 			flush_touched(m, touched);
 			more = true;
 		}
-		seq = epochs_done(&m->epochs, &bytes);
+		seq = epochs_done(&m->epochs);
 		if (seq) {
-			m->tap.records += seq - m->stream->acked;
-			m->tap.bytes += bytes;
 			r = stream_ack(m->stream, seq);
 			if (r < 0) {
 				log_err("the kernel will not have record %" PRIu64 " acknowledged: %s",

@@ -8,6 +8,8 @@
 #include "../common/parse.h"
 #include "report.h"
 
+#define BUSY_TELL	(10 * NSEC_PER_SEC)
+
 static const char *const captures[] = {
 	[REPAGENT_CAPTURE_INIT]		= "starting",
 	[REPAGENT_CAPTURE_STREAM]	= "streaming",
@@ -87,7 +89,7 @@ static void report_capture(struct report *rep, const struct stream *s, uint64_t 
 		if (rep->started && rep->capture == REPAGENT_CAPTURE_TRACK)
 			log_notice("streaming since %s, after tracking for %s", when, span);
 		else if (!rep->started || rep->capture != i->capture)
-			log_notice("streaming since %s: every write goes into the ring", when);
+			log_notice("streaming since %s", when);
 		break;
 	case REPAGENT_CAPTURE_TRACK:
 		if (i->reason == REPAGENT_REASON_RING_FULL && hub_silent > NSEC_PER_SEC)
@@ -106,40 +108,44 @@ static void report_capture(struct report *rep, const struct stream *s, uint64_t 
 	rep->reason = i->reason;
 }
 
-static void report_volume(struct report *rep, const struct volume *v, unsigned int n,
-			  uint64_t now)
+/* One write that hangs at its origin holds back all that came later. */
+static void report_busy(struct volume_report *r, const struct repagent_volume_info *i,
+			uint64_t now)
 {
-	const struct repagent_volume_info *i = &v->info;
-	char size[HUMAN_MAX], span[HUMAN_MAX];
-	bool known = rep->volume[n].id == i->id;
-
-	if (!known) {
-		memset(&rep->volume[n], 0, sizeof(rep->volume[n]));
-		rep->volume[n].id = i->id;
-		if (i->id)
-			log_info("volume %s: %s", i->name, human_size(size, i->sectors << 9));
+	if (r->busy_seq != i->busy_seq) {
+		if (r->busy_told)
+			log_notice("volume %s: that write is over; the stream goes on", i->name);
+		r->busy_told = false;
+		r->busy_since = now;
+		r->busy_seq = i->busy_seq;
 	}
-	if (!i->id)
+	if (!r->busy_seq || r->busy_told || now - r->busy_since < BUSY_TELL)
 		return;
-	if (i->failed > rep->volume[n].failed)
-		log_err("volume %s: %" PRIu64 " local writes failed at the origin device; the ranges will be resynced. "
-			"Look at the origin device.", i->name, (uint64_t)i->failed - rep->volume[n].failed);
-	rep->volume[n].failed = i->failed;
+	log_warn("volume %s: a write to its origin device does not end and holds back the stream of the group. "
+		 "Look at the origin device.", i->name);
+	r->busy_told = true;
+}
 
-	if (i->image == REPAGENT_IMAGE_RESYNC && rep->volume[n].total < i->resync_left << 9)
-		rep->volume[n].total = i->resync_left << 9;
-	if (known && rep->volume[n].image == i->image)
+static void report_image(struct volume_report *r, const struct repagent_volume_info *i,
+			 bool known, uint64_t now)
+{
+	char size[HUMAN_MAX], span[HUMAN_MAX];
+
+	if (i->image == REPAGENT_IMAGE_RESYNC && r->total < i->resync_left << 9)
+		r->total = i->resync_left << 9;
+	if (known && r->image == i->image)
 		return;
-	human_duration(span, now - rep->volume[n].image_since);
 	switch (i->image) {
 	case REPAGENT_IMAGE_CLEAN:
-		if (known && rep->volume[n].image == REPAGENT_IMAGE_RESYNC)
-			log_notice("volume %s: in sync after %s", i->name, span);
+		if (known && r->image == REPAGENT_IMAGE_RESYNC)
+			log_notice("volume %s: in sync after %s", i->name,
+				   human_duration(span, now - r->image_since));
 		else
-			log_info("volume %s: in sync", i->name);
+			log_info("volume %s (%s): in sync", i->name,
+				 human_size(size, i->sectors << 9));
 		break;
 	case REPAGENT_IMAGE_RESYNC:
-		rep->volume[n].total = i->resync_left << 9;
+		r->total = i->resync_left << 9;
 		log_notice("volume %s: resync of %s begins (%s); its replica is torn until it ends",
 			   i->name, human_size(size, i->resync_left << 9), reason_words(i->reason));
 		break;
@@ -148,8 +154,31 @@ static void report_volume(struct report *rep, const struct volume *v, unsigned i
 			   human_size(size, i->dirty << 9), reason_words(i->reason),
 			   remedy(i->reason));
 	}
-	rep->volume[n].image = i->image;
-	rep->volume[n].image_since = now;
+	r->image = i->image;
+	r->image_since = now;
+}
+
+static void report_volume(struct volume_report *r, const struct repagent_volume_info *i,
+			  uint64_t now)
+{
+	bool known = r->id == i->id;
+
+	if (!known) {
+		memset(r, 0, sizeof(*r));
+		r->id = i->id;
+		r->active = true;
+	}
+	if (!i->id)
+		return;
+	report_image(r, i, known, now);
+	report_busy(r, i, now);
+	if (i->failed > r->failed)
+		log_err("volume %s: %" PRIu64 " local writes failed at its origin device; the ranges will be resynced. "
+			"Look at the origin device.", i->name, (uint64_t)i->failed - r->failed);
+	if (r->active && !i->active)
+		log_notice("volume %s: its device is gone; its last records are being sent", i->name);
+	r->failed = i->failed;
+	r->active = i->active;
 }
 
 /**
@@ -167,6 +196,6 @@ void report_changes(struct report *rep, const struct stream *s, uint64_t now,
 
 	report_capture(rep, s, now, hub_silent);
 	for (i = 0; i < REPAGENT_MAX_VOLUMES; i++)
-		report_volume(rep, &s->volume[i], i, now);
+		report_volume(&rep->volume[i], &s->volume[i].info, now);
 	rep->started = true;
 }

@@ -6,23 +6,35 @@
 #include "stream.h"
 
 /*
+ * struct volume_report - what was last said of a volume; times are ns of
+ * CLOCK_MONOTONIC.
+ * @id, @active, @image, @failed: as the kernel told them
+ * @busy_seq:	the busy record that holds back the stream, since @busy_since
+ * @busy_told:	that was complained about
+ * @image_since: when @image was noticed
+ * @total:	bytes that the resync under way began with
+ */
+struct volume_report {
+	uint16_t id;
+	bool active;
+	bool busy_told;
+	unsigned int image;
+	uint64_t failed;
+	uint64_t busy_seq;
+	uint64_t busy_since;
+	uint64_t image_since;
+	uint64_t total;
+};
+
+/*
  * struct report - what was last said.
- * @capture_since:	when that state was noticed, ns of CLOCK_MONOTONIC
- * @id, @image, @failed: of each volume
- * @image_since:	as @capture_since
- * @total:		bytes that the resync under way began with
+ * @capture_since: when that state was noticed
  */
 struct report {
 	bool started;
 	unsigned int capture, reason;
 	uint64_t capture_since;
-	struct {
-		uint16_t id;
-		unsigned int image;
-		uint64_t failed;
-		uint64_t image_since;
-		uint64_t total;
-	} volume[REPAGENT_MAX_VOLUMES];
+	struct volume_report volume[REPAGENT_MAX_VOLUMES];
 };
 
 const char *capture_word(unsigned int capture);

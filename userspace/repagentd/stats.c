@@ -65,17 +65,15 @@ static uint64_t lag_time(const struct stream *s, const struct report *rep, uint6
  * stats_begin - start counting
  * @st: the counters
  * @s: the stream, refreshed
- * @tap: its tap
  * @now: the time, ns of CLOCK_MONOTONIC
  */
-void stats_begin(struct stats *st, const struct stream *s, const struct tap *tap,
-		 uint64_t now)
+void stats_begin(struct stats *st, const struct stream *s, uint64_t now)
 {
 	st->time = now;
 	st->head = s->info.head;
-	st->used = s->info.payload_used;
-	st->records = tap->records;
-	st->bytes = tap->bytes;
+	st->acked = s->acked;
+	st->produced = s->produced;
+	st->settled = s->settled;
 }
 
 static int progress_text(struct stats *st, char *buf, size_t size,
@@ -109,8 +107,8 @@ void stats_line(struct stats *st, char *line, const struct stream *s,
 		const struct tap *tap, const struct report *rep, uint64_t now)
 {
 	uint64_t passed = growth(now, st->time);
-	uint64_t acked = growth(tap->bytes, st->bytes);
-	uint64_t in = growth(s->info.payload_used + acked, st->used);
+	uint64_t in = growth(s->produced, st->produced);
+	uint64_t out = growth(s->settled, st->settled);
 	struct sums sum = add_up(s, rep);
 	char in_text[HUMAN_MAX], out_text[HUMAN_MAX], lag[HUMAN_MAX], age[HUMAN_MAX];
 	char state[64];
@@ -127,9 +125,9 @@ void stats_line(struct stats *st, char *line, const struct stream *s,
 		     s->info.group, state, tap->connected ? "up" : "down",
 		     human_size(in_text, (uint64_t)per_second(in, passed)),
 		     per_second(growth(s->info.head, st->head), passed),
-		     human_size(out_text, (uint64_t)per_second(acked, passed)),
-		     per_second(growth(tap->records, st->records), passed),
-		     human_size(lag, s->info.payload_used + sum.dirty),
+		     human_size(out_text, (uint64_t)per_second(out, passed)),
+		     per_second(growth(s->acked, st->acked), passed),
+		     human_size(lag, growth(s->produced, s->settled) + sum.dirty),
 		     human_duration(age, lag_time(s, rep, now)));
 	if (n > 0 && n < STATS_LINE_MAX) {
 		if (sum.resyncing)
@@ -143,5 +141,5 @@ void stats_line(struct stats *st, char *line, const struct stream *s,
 		st->resync_rate = 0;
 	if (!tap->connected && n > 0 && n < STATS_LINE_MAX)
 		snprintf(line + n, (size_t)(STATS_LINE_MAX - n), "  (%s)", tap->why);
-	stats_begin(st, s, tap, now);
+	stats_begin(st, s, now);
 }

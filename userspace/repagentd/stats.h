@@ -10,19 +10,18 @@
 
 /*
  * struct stats - counters as they were when the last line was made.
- * @head, @used, @records, @bytes: of the stream and the tap
+ * @head, @acked, @produced, @settled: of the stream
  * @left:	bytes left to resync
  * @resync_rate: of the resync, bytes a second, smoothed
  */
 struct stats {
 	uint64_t time;
-	uint64_t head, used, records, bytes;
+	uint64_t head, acked, produced, settled;
 	uint64_t left;
 	double resync_rate;
 };
 
-void stats_begin(struct stats *st, const struct stream *s, const struct tap *tap,
-		 uint64_t now);
+void stats_begin(struct stats *st, const struct stream *s, uint64_t now);
 void stats_line(struct stats *st, char *line, const struct stream *s,
 		const struct tap *tap, const struct report *rep, uint64_t now);
 

@@ -116,6 +116,33 @@ static void refresh_volume(struct volume *v, const struct repagent_volume_info *
 		v->limit = bytes;
 }
 
+static const struct repagent_slot *slot_of(const struct stream *s, uint64_t seq)
+{
+	return &s->slots[seq & (s->nr_slots - 1)];
+}
+
+/* Whether a slot holds a record that is complete. */
+static bool is_there(const struct stream *s, uint64_t seq)
+{
+	uint64_t commit = __atomic_load_n(&slot_of(s, seq)->commit, __ATOMIC_ACQUIRE);
+
+	return commit == REPAGENT_SLOT_WORD(seq, REPAGENT_SLOT_READY) ||
+	       commit == REPAGENT_SLOT_WORD(seq, REPAGENT_SLOT_VOID);
+}
+
+/* For the account only: nothing depends on it. */
+static void note_bytes(struct stream *s)
+{
+	uint64_t first = s->info.acked + 1, last = s->info.committed;
+
+	if (is_there(s, first))
+		s->settled = slot_of(s, first)->end - slot_of(s, first)->len;
+	if (last >= first && is_there(s, last))
+		s->produced = slot_of(s, last)->end;
+	if (s->produced < s->settled)
+		s->produced = s->settled;
+}
+
 /**
  * stream_refresh - ask the kernel for the state of the group and its volumes
  * @s: the stream
@@ -146,6 +173,7 @@ int stream_refresh(struct stream *s)
 			found++;
 		}
 	}
+	note_bytes(s);
 	return 0;
 }
 
@@ -162,11 +190,6 @@ int stream_rewind(struct stream *s)
 	s->acked = s->info.acked;
 	s->next = s->info.acked + 1;
 	return r;
-}
-
-static const struct repagent_slot *slot_of(const struct stream *s, uint64_t seq)
-{
-	return &s->slots[seq & (s->nr_slots - 1)];
 }
 
 static int find_volume(const struct stream *s, uint16_t id)
@@ -282,7 +305,7 @@ int stream_peek(struct stream *s, struct record *rec)
 		return 0;
 	memcpy(&slot, shared, sizeof(slot));
 	if (seq > s->next)
-		return bad(s->next, &slot, "its slot holds a later record");
+		return bad(s->next, &slot, "its place is taken by a later one");
 
 	memset(rec, 0, sizeof(*rec));
 	rec->seq = seq;
@@ -317,12 +340,7 @@ void stream_advance(struct stream *s)
  */
 uint64_t stream_oldest_time(const struct stream *s)
 {
-	const struct repagent_slot *slot = slot_of(s, s->acked + 1);
-	uint64_t commit = __atomic_load_n(&slot->commit, __ATOMIC_ACQUIRE);
-
-	if (commit != REPAGENT_SLOT_WORD(s->acked + 1, REPAGENT_SLOT_READY))
-		return 0;
-	return slot->time;
+	return is_there(s, s->acked + 1) ? slot_of(s, s->acked + 1)->time : 0;
 }
 
 /**
@@ -335,11 +353,14 @@ uint64_t stream_oldest_time(const struct stream *s)
 int stream_ack(struct stream *s, uint64_t seq)
 {
 	struct repagent_ack ack = { .incarnation = s->incarnation, .seq = seq };
+	uint64_t settled = slot_of(s, seq)->end;
 	int r = s->ring->ops->ack(s->ring, &ack);
 
-	if (!r)
-		s->acked = seq;
-	return r;
+	if (r < 0)
+		return r;
+	s->acked = seq;
+	s->settled = settled;
+	return 0;
 }
 
 /**

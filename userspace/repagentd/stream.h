@@ -45,6 +45,8 @@ struct record {
  * @next:	sequence number of the next record to be taken
  * @acked:	the last one acknowledged
  * @end:	stop behind this one (UINT64_MAX: never)
+ * @produced:	bytes of payload that were ever put into the ring, as far as
+ *		it is committed; @settled: those that were acknowledged
  */
 struct stream {
 	struct ring *ring;
@@ -53,6 +55,8 @@ struct stream {
 	uint64_t next;
 	uint64_t acked;
 	uint64_t end;
+	uint64_t produced;
+	uint64_t settled;
 
 	const struct repagent_slot *slots;
 	const unsigned char *payload;

@@ -40,14 +40,11 @@ struct tap_ops {
  * struct tap - what all taps have, for those who report.
  * @connected:	the hub takes the stream
  * @why:	why it does not
- * @records, @bytes: how much was acknowledged
  */
 struct tap {
 	const struct tap_ops *ops;
 	bool connected;
 	char why[600];
-	uint64_t records;
-	uint64_t bytes;
 };
 
 struct tap *mirror_new(const struct config *cfg, struct loop *loop,

@@ -24,6 +24,7 @@
 #define REPAGENT_LABEL_MAX	63	/* of a checkpoint, without the NUL */
 #define REPAGENT_MAX_VOLUMES	64	/* in a group */
 #define REPAGENT_MAX_RECORD	(1024 * 1024)	/* payload bytes of one record */
+#define REPAGENT_MAX_VERIFY	(256 * 1024)	/* ... of a VERIFY */
 
 /* Capture: what becomes of a group's writes. */
 enum repagent_capture {
@@ -248,7 +249,8 @@ struct repagent_hub {
 /*
  * struct repagent_emit - put a record of the daemon's own into the stream.
  * @type:	CHECKPOINT (with @label), SHUTDOWN, or VERIFY (of @nr_sectors
- *		from @sector of @volume, at most REPAGENT_MAX_RECORD bytes)
+ *		from @sector of @volume: at most REPAGENT_MAX_VERIFY bytes, and
+ *		not across a multiple of 1 MiB)
  * @seq:	out: the record's sequence number (0 for VERIFY, which takes
  *		its number when earlier writes of the range are done)
  */

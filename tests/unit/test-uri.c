@@ -1,0 +1,157 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+#include <cmocka.h>
+
+#include "../../userspace/repagentd/uri.h"
+
+static void expands_to(const char *arg, const char *group, const char *volume,
+		       const char *expected)
+{
+	char uri[URI_MAX], error[URI_ERROR_MAX] = "";
+	struct uri_map map = { 0 };
+
+	if (!uri_add_tap(&map, arg, error) ||
+	    !uri_for_volume(&map, group, volume, uri, error))
+		fail_msg("%s", error);
+	assert_string_equal(uri, expected);
+}
+
+static void test_templates(void **state)
+{
+	(void)state;
+	expands_to("nbd://hub/%v", "vm0", "data", "nbd://hub/data");
+	expands_to("nbd://hub:10810/%g/%v", "vm0", "data", "nbd://hub:10810/vm0/data");
+	expands_to("nbd://hub/a%%20b", "vm0", "data", "nbd://hub/a%20b");
+	expands_to("nbd://hub/%v", "vm0", "a+b", "nbd://hub/a%2Bb");
+	expands_to("nbd://[::1]:99/x", "vm0", "data", "nbd://[::1]:99/x");
+	expands_to("nbd+unix:///%v?socket=/run/%g.sock", "vm0", "data",
+		   "nbd+unix:///data?socket=/run/vm0.sock");
+	expands_to("nbds+unix:///?socket=/run/%v", "vm0", "data", "nbds+unix:///?socket=/run/data");
+	expands_to("data=nbds://hub/x", "vm0", "data", "nbds://hub/x");
+	expands_to("nbd://hub", "vm0", "data", "nbd://hub");
+}
+
+/* Each is refused, and the sentence holds the word that is wrong. */
+static void test_refused(void **state)
+{
+	static const struct { const char *arg, *word; } bad[] = {
+		{ "", "expected nbd://" },
+		{ "http://hub/", "http://hub/" },
+		{ "hub:10809", "expected nbd://" },
+		{ "nbd://", "names no host" },
+		{ "nbd:///x", "names no host" },
+		{ "nbd://hub:0/x", ":0" },
+		{ "nbd://hub:65536/x", ":65536" },
+		{ "nbd://hub:99999999999999999999/x", "no port" },
+		{ "nbd://hub:+5/x", ":+5" },
+		{ "nbd://hub:/x", "no port" },
+		{ "nbd://hub:10x/x", ":10x" },
+		{ "nbd://[::1/x", "bracket" },
+		{ "nbd://[::1]5/x", "no port" },
+		{ "nbd://hub/%x", "'%x'" },
+		{ "nbd://hub/%", "'%'" },
+		{ "nbd://hub/x?socket=/y", "nbd+unix://" },
+		{ "nbd://hub/x#y", "'#'" },
+		{ "nbd+unix:///x", "lacks a socket" },
+		{ "nbd+unix:///x?socket=", "lacks a socket" },
+		{ "nbd+unix:///x?socket=rel", "lacks a socket" },
+		{ "nbd+unix://host/x?socket=/y", "'host'" },
+		{ "nbd+unix:///x?sokcet=/y", "'sokcet=/y'" },
+		{ "nbd+unix:///x?socket=/y&tls-psk-file=/z", "tls-psk-file" },
+		{ ".hidden=nbd://hub/x", "'.hidden'" },
+		{ "=nbd://hub/x", "is no volume" },
+		{ "averyveryverylongnameofavolumethatis=nbd://hub/", "is no volume" },
+	};
+	char error[URI_ERROR_MAX];
+	unsigned int i;
+
+	(void)state;
+	for (i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		struct uri_map map = { 0 };
+
+		error[0] = '\0';
+		if (uri_add_tap(&map, bad[i].arg, error))
+			fail_msg("'%s' was accepted", bad[i].arg);
+		if (!strstr(error, bad[i].word))
+			fail_msg("'%s': \"%s\" lacks \"%s\"", bad[i].arg, error, bad[i].word);
+	}
+}
+
+static void test_too_long(void **state)
+{
+	char arg[4 * URI_MAX], error[URI_ERROR_MAX];
+	struct uri_map map = { 0 };
+
+	(void)state;
+	memset(arg, 'x', sizeof(arg));
+	memcpy(arg, "nbd://h/", 8);
+	arg[sizeof(arg) - 1] = '\0';
+	assert_false(uri_add_tap(&map, arg, error));
+	assert_non_null(strstr(error, "too long"));
+	memset(arg, 0, sizeof(arg));
+	while (strlen(arg) < 1000)
+		strcat(arg, arg[0] ? "%v" : "nbd://h/");
+	assert_false(uri_add_tap(&map, arg, error));
+	assert_non_null(strstr(error, "too long"));
+}
+
+static void test_mapping(void **state)
+{
+	char uri[URI_MAX], error[URI_ERROR_MAX];
+	struct uri_map map = { 0 };
+
+	(void)state;
+	assert_true(uri_add_tap(&map, "root=nbd://hub/r", error));
+	assert_false(uri_add_tap(&map, "root=nbd://hub/s", error));
+	assert_non_null(strstr(error, "root has a tap already"));
+	assert_false(uri_for_volume(&map, "vm0", "data", uri, error));
+	assert_non_null(strstr(error, "--tap data=URI"));
+	assert_true(uri_add_tap(&map, "nbd://hub/%v", error));
+	assert_false(uri_add_tap(&map, "nbd://other/%v", error));
+	assert_true(uri_for_volume(&map, "vm0", "data", uri, error));
+	assert_string_equal(uri, "nbd://hub/data");
+	assert_true(uri_for_volume(&map, "vm0", "root", uri, error));
+	assert_string_equal(uri, "nbd://hub/r");
+}
+
+static void test_same(void **state)
+{
+	(void)state;
+	assert_true(uri_same("nbd://hub/x", "nbd://HUB:10809/x"));
+	assert_true(uri_same("nbd://hub/", "nbds://hub"));
+	assert_false(uri_same("nbd://hub/x", "nbd://hub/y"));
+	assert_false(uri_same("nbd://hub/x", "nbd://hub:1/x"));
+	assert_true(uri_same("nbd+unix:///x?socket=/a", "nbd+unix:///x?socket=/a"));
+	assert_false(uri_same("nbd+unix:///x?socket=/a", "nbd+unix:///x?socket=/ab"));
+	assert_false(uri_same("nbd+unix:///x?socket=/a", "nbd://hub/x"));
+}
+
+static void test_exposes(void **state)
+{
+	(void)state;
+	assert_true(uri_exposes_data("nbd://hub/x"));
+	assert_true(uri_exposes_data("nbd://10.0.0.1/x"));
+	assert_false(uri_exposes_data("nbds://hub/x"));
+	assert_false(uri_exposes_data("nbd://localhost/x"));
+	assert_false(uri_exposes_data("nbd://127.0.0.1:99/x"));
+	assert_false(uri_exposes_data("nbd://[::1]/x"));
+	assert_false(uri_exposes_data("nbd+unix:///x?socket=/a"));
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_templates),
+		cmocka_unit_test(test_refused),
+		cmocka_unit_test(test_too_long),
+		cmocka_unit_test(test_mapping),
+		cmocka_unit_test(test_same),
+		cmocka_unit_test(test_exposes),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
