@@ -525,7 +525,10 @@ void rep_write_failed(struct rep_volume *v, struct rep_record *rec,
 	spin_unlock_irqrestore(&g->lock, irq);
 	trace_repagent_write_failed(v, sector, nr_sectors, blk_status_to_errno(status));
 	if (rec) {
+		/* Its payload stays where it is until it is acknowledged, but says nothing. */
 		rec->slot->type = REPAGENT_REC_FAILED;
+		rec->slot->flags = 0;
+		rec->slot->len = 0;
 		rec->slot->aux = -blk_status_to_errno(status);
 		rep_commit(g, rec, REPAGENT_SLOT_READY);
 	}

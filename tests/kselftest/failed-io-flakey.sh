@@ -57,7 +57,8 @@ failed=$(status_field "$NAME" failed)
 check "again the replica is the disk" same "$ORIGIN" "$HUB/v0"
 
 replace "$healthy"
-run_writer healed oracle --threads 2 --seed "$SEED" --ops 200 --range 2M --offset 7M --max 64k "$(dev "$NAME")"
+run_writer healed oracle --threads 2 --seed "$SEED" --ops 200 --range 2M --offset 7M --max 64k \
+	--mix write=60,fua=10,fsync=5 "$(dev "$NAME")"
 check "after the fault no write fails" test $? -eq 0
 wait_synced 60 "$NAME"
 check "... and the replica is the disk" same "$ORIGIN" "$HUB/v0"

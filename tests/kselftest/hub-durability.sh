@@ -15,7 +15,7 @@ setup_volume 32
 start_hub nbdkit --filter=cache -- "file=$HUB/v0" cache=writeback
 start_daemon
 must_wait_for 60 is_synced "$NAME"
-start_writer oracle oracle --threads 4 --seed "$SEED" --rate 600 --max 16k --seconds 600 "$DEV"
+start_writer oracle oracle --threads 4 --seed "$SEED" --rate 60 --max 8k --seconds 600 "$DEV"
 unacked=0
 for ((i = 0; i < kills; i++)); do
 	read_status "$NAME"
@@ -25,6 +25,7 @@ for ((i = 0; i < kills; i++)); do
 	read_status "$NAME"
 	[ "${ST[last]}" -le "${ST[acked]}" ] || ((unacked++))
 	restart_hub
+	note "$i: $SECONDS s, last ${ST[last]}, acked ${ST[acked]}"
 done
 end_writer oracle TERM
 check "no write failed" test $? -eq 0

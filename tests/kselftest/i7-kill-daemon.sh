@@ -59,8 +59,8 @@ for ((i = 0; i < kills; i++)); do
 	read_status "$NAME"
 	[ "${ST[last]}" -le "${ST[acked]}" ] || ((unacked++))
 	[ $((ST[last] - from)) -ge $least ] || least=$((ST[last] - from))
-	[ -z "${TEST_DEBUG:-}" ] || note "$i $SECONDS last ${ST[last]} acked ${ST[acked]} used ${ST[used]}"
 	restart_daemon
+	note "$i: $SECONDS s, last ${ST[last]}, acked ${ST[acked]}, used ${ST[used]}"
 done
 end_writer oracle TERM
 check "no write failed" test $? -eq 0

@@ -58,7 +58,7 @@ static const char *nbd_text(void)
 
 static void died(struct conn *c)
 {
-	int err = nbd_get_errno();
+	int err = nbd_get_errno(), fd;
 	const char *text = nbd_text();
 
 	c->dead = true;
@@ -68,6 +68,9 @@ static void died(struct conn *c)
 		      text);
 	else
 		fault(c, FAULT_LOST, "%s", text);
+	fd = c->nbd ? nbd_aio_get_fd(c->nbd) : -1;
+	if (fd >= 0)
+		epoll_ctl(c->loop->epfd, EPOLL_CTL_DEL, fd, NULL);
 }
 
 static void failed(struct conn *c, const struct conn_request *rq, uint64_t start,
@@ -83,7 +86,9 @@ static void failed(struct conn *c, const struct conn_request *rq, uint64_t start
 		      strerror(err));
 		return;
 	}
-	if (rq->op == OP_FLUSH || rq->op == OP_PROBE)
+	if (err == ESHUTDOWN)
+		fault(c, FAULT_LOST, "the server is shutting down");
+	else if (rq->op == OP_FLUSH || rq->op == OP_PROBE)
 		fault(c, err == ENOSPC || err == EDQUOT ? FAULT_FULL : FAULT_LOST,
 		      "flush failed: %s; look at the server's log and its disk", strerror(err));
 	else if (err == ENOSPC || err == EDQUOT)

@@ -111,6 +111,7 @@ static void ring_ready(struct watch *watch, uint32_t events)
 {
 	struct daemon *d = (struct daemon *)(watch - 1);
 
+	stream_woken(&d->stream);
 	if (events & (EPOLLHUP | EPOLLERR))
 		d->gone = true;
 	if (events & EPOLLPRI)

@@ -71,7 +71,8 @@ struct mirror {
 	uint64_t pause;
 	struct epochs epochs;
 	struct record record;
-	uint64_t sent;
+	uint64_t sent;			/* of record, bytes that are on their way */
+	bool zeroes;			/* ... and whether it is nothing but zeroes */
 	bool dry;
 	bool verify_told;
 	struct target target[REPAGENT_MAX_VOLUMES];
@@ -265,6 +266,18 @@ static const struct target *first_fault(struct mirror *m)
 	return NULL;
 }
 
+static int lose_fault(struct mirror *m)
+{
+	const struct target *t = first_fault(m);
+
+	return lose(m, t, t->conn.fault, t->conn.why);
+}
+
+static bool is_late(const struct mirror *m)
+{
+	return m->loop->now >= m->deadline;
+}
+
 static const struct target *first_unready(const struct mirror *m)
 {
 	const struct target *t;
@@ -298,12 +311,9 @@ static bool send_record(struct mirror *m)
 {
 	const struct record *r = &m->record;
 	struct conn *c = &m->target[r->volume].conn;
-	bool zeroes = r->type == REPAGENT_REC_ZEROES;
+	bool zeroes = m->zeroes;
 	uint64_t piece, start;
 	unsigned int tag;
-
-	if (r->type == REPAGENT_REC_RESYNC && c->zeroes && !m->sent)
-		zeroes = all_zero(r->payload, r->payload_len);
 
 	while (m->sent < r->length) {
 		start = r->offset + m->sent;
@@ -314,6 +324,12 @@ static bool send_record(struct mirror *m)
 			piece = ZERO_PIECE;
 		if (!conn_takes(c, start, start + piece, zeroes ? 0 : piece))
 			return false;
+		/* Only now does it belong to an epoch: one that waits must not keep it open. */
+		if (!m->sent) {
+			if (!epochs_room(&m->epochs))
+				return false;
+			epochs_add(&m->epochs, r->seq, r->payload_len, m->loop->now);
+		}
 		tag = epochs_send(&m->epochs, (unsigned int)r->volume);
 		if (r->type == REPAGENT_REC_DISCARD)
 			conn_trim(c, start, piece, tag);
@@ -377,10 +393,13 @@ static int take(struct mirror *m)
 				return got < 0 ? got : moved;
 			}
 			stream_advance(m->stream);
-			epochs_add(&m->epochs, r->seq, r->payload_len, m->loop->now);
 			m->sent = 0;
+			m->zeroes = r->type == REPAGENT_REC_ZEROES ||
+				    (r->type == REPAGENT_REC_RESYNC &&
+				     all_zero(r->payload, r->payload_len));
 			moved = true;
 			if (!to_be_sent(m, r)) {
+				epochs_add(&m->epochs, r->seq, r->payload_len, m->loop->now);
 				r->seq = 0;
 				continue;
 			}
@@ -417,7 +436,7 @@ static int stream_on(struct mirror *m)
 		if (r < 0 || m->state != STREAM)
 			return r;
 		more = r;
-		if (!m->record.seq &&
+		if ((!m->record.seq || !m->sent) &&
 		    epochs_close(&m->epochs, m->dry && !m->epochs.epoch[m->epochs.open].pending,
 				 m->loop->now))
 			more = true;
@@ -460,39 +479,31 @@ static int mirror_run(struct tap *tap)
 {
 	struct mirror *m = to_mirror(tap);
 	const struct target *t;
-	bool late;
 	int r = 0;
 
 	tick(m);
-	late = m->loop->now >= m->deadline;
-	if (m->state == DOWN && late) {
+	if (m->state == DOWN && is_late(m)) {
 		m->state = CONNECT;
 		m->deadline = m->loop->now + m->cfg->timeout;
-		late = false;
 		r = match_targets(m);
-		if (r < 0)
-			return r;
 	}
-	if (m->state == STREAM) {
-		r = stream_on(m);
-		if (r < 0)
-			return r;
-	}
-	if (m->state == CONNECT || m->state == STREAM) {
-		t = first_fault(m);
-		if (t)
-			return lose(m, t, t->conn.fault, t->conn.why);
-	}
-	if (m->state == CONNECT) {
+	if (!r && m->state == CONNECT) {
 		t = first_unready(m);
-		if (!t)
-			return go_stream(m);
-		if (late)
-			return lose(m, t, FAULT_LOST, "no answer while connecting");
+		if (first_fault(m))
+			r = lose_fault(m);
+		else if (!t)
+			r = go_stream(m);
+		else if (is_late(m))
+			r = lose(m, t, FAULT_LOST, "no answer while connecting");
 	}
-	if (m->state == RETIRE && (late || all_quiet(m)))
+	if (!r && m->state == STREAM) {
+		r = stream_on(m);
+		if (!r && first_fault(m))
+			r = lose_fault(m);
+	}
+	if (!r && m->state == RETIRE && (is_late(m) || all_quiet(m)))
 		go_down(m);
-	return 0;
+	return r;
 }
 
 static int mirror_volumes(struct tap *tap)

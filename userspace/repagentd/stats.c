@@ -135,7 +135,8 @@ void stats_line(struct stats *st, char *line, const struct stream *s,
 		else if (sum.torn)
 			n += snprintf(line + n, (size_t)(STATS_LINE_MAX - n), "  resync owed");
 		else
-			n += snprintf(line + n, (size_t)(STATS_LINE_MAX - n), "  in sync");
+			n += snprintf(line + n, (size_t)(STATS_LINE_MAX - n), "  %s",
+				      s->produced > s->settled ? "behind" : "in sync");
 	}
 	if (!sum.resyncing)
 		st->resync_rate = 0;

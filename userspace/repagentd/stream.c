@@ -97,7 +97,6 @@ int stream_open(struct stream *s, struct ring *ring)
 	s->payload_size = h.payload_size;
 	s->nr_slots = h.nr_slots;
 	s->incarnation = h.incarnation;
-	s->armed.seq = UINT64_MAX - 1;
 	r = stream_refresh(s);
 	if (r < 0)
 		return r;
@@ -387,6 +386,9 @@ int stream_hub(struct stream *s, bool connected, unsigned int reason)
  * @s: the stream
  * @seq: when this record is there; UINT64_MAX: for changes of state only
  *
+ * What was asked for stays in force: the same again costs nothing, until
+ * stream_woken().
+ *
  * Return: 1 if that is so already, 0, or a negative errno.
  */
 int stream_wait(struct stream *s, uint64_t seq)
@@ -394,11 +396,19 @@ int stream_wait(struct stream *s, uint64_t seq)
 	struct repagent_wait wait = { .seq = seq, .events = s->info.events };
 	int r;
 
-	if (wait.seq == s->armed.seq && wait.events == s->armed.events &&
-	    wait.seq == UINT64_MAX)
+	if (wait.seq == s->armed.seq && wait.events == s->armed.events)
 		return 0;
 	r = s->ring->ops->wait(s->ring, &wait);
-	if (r >= 0)
+	if (r == 0)
 		s->armed = wait;
 	return r;
+}
+
+/**
+ * stream_woken - the ring's file descriptor has woken us
+ * @s: the stream
+ */
+void stream_woken(struct stream *s)
+{
+	s->armed.seq = 0;
 }

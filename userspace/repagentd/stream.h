@@ -47,6 +47,8 @@ struct record {
  * @end:	stop behind this one (UINT64_MAX: never)
  * @produced:	bytes of payload that were ever put into the ring, as far as
  *		it is committed; @settled: those that were acknowledged
+ * @armed:	what the ring was last asked to wake us for
+ * @slots ...:	the ring's geometry, checked once
  */
 struct stream {
 	struct ring *ring;
@@ -57,13 +59,13 @@ struct stream {
 	uint64_t end;
 	uint64_t produced;
 	uint64_t settled;
+	struct repagent_wait armed;
 
 	const struct repagent_slot *slots;
 	const unsigned char *payload;
 	uint64_t payload_size;
 	uint64_t incarnation;
 	uint32_t nr_slots;
-	struct repagent_wait armed;
 };
 
 int stream_open(struct stream *s, struct ring *ring);
@@ -75,5 +77,6 @@ uint64_t stream_oldest_time(const struct stream *s);
 int stream_ack(struct stream *s, uint64_t seq);
 int stream_hub(struct stream *s, bool connected, unsigned int reason);
 int stream_wait(struct stream *s, uint64_t seq);
+void stream_woken(struct stream *s);
 
 #endif /* REPAGENT_STREAM_H */
