@@ -185,10 +185,11 @@ dkms-remove:
 ##: check-static     sparse, cppcheck, shellcheck
 ##: check-unit       unit tests of the programs
 ##: check-vm         the tests of the VM itself
+##: check-dkms       the modules as a DKMS package
 ##: check-6.1        the tests of modules and programs, in a VM with that kernel
 ##: check-6.12       the same
 
-.PHONY: packages demo check check-static check-unit check-vm check-6.1 check-6.12
+.PHONY: packages demo check check-static check-unit check-vm check-dkms check-6.1 check-6.12
 packages:
 	tests/packages
 
@@ -199,9 +200,9 @@ demo: packages
 
 check: packages
 	+$(MAKE) --no-print-directory all
-	tests/check static unit vm 6.1 6.12
+	tests/check static unit vm dkms 6.12 6.1
 
-check-static check-unit check-vm check-6.1 check-6.12: packages
+check-static check-unit check-vm check-dkms check-6.1 check-6.12: packages
 	+$(MAKE) --no-print-directory all
 	tests/check $(@:check-%=%)
 

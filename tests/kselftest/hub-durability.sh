@@ -25,7 +25,6 @@ for ((i = 0; i < kills; i++)); do
 	read_status "$NAME"
 	[ "${ST[last]}" -le "${ST[acked]}" ] || ((unacked++))
 	restart_hub
-	note "$i: $SECONDS s, last ${ST[last]}, acked ${ST[acked]}"
 done
 end_writer oracle TERM
 check "no write failed" test $? -eq 0

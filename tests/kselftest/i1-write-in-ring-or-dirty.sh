@@ -12,7 +12,8 @@ rounds=2
 [ -z "${TEST_LONG:-}" ] || rounds=40
 plan $((1 + 5 * rounds))
 
-setup_volume 64 ring 4
+ORIGIN_KIND=scsi
+setup_volume 48 ring 4
 run_ringcheck --replica "v0=$HUB/v0" --state "$TMP/state" --stop-after-idle 100
 check "the first sync makes an equal replica" same "$ORIGIN" "$HUB/v0"
 

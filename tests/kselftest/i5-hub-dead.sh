@@ -13,7 +13,8 @@ setup_volume 48 ring 16
 start_hub nbdkit
 start_daemon
 must_wait_for 60 is_synced "$NAME"
-start_writer oracle oracle --threads 3 --seed "$SEED" --rate 400 --max 16k --seconds 60 "$DEV"
+start_writer oracle oracle --threads 3 --seed "$SEED" --rate 200 --max 16k --seconds 120 \
+	--mix write=60,fua=10,nowait=10,fsync=2 "$DEV"
 must_wait_for 20 status_past "$NAME" acked $((ST[last] + 200))
 
 kill_hub
@@ -27,7 +28,7 @@ must_wait_for 30 status_past "$NAME" acked $((ST[last]))
 check "the hub is back: no gap, no resync" test "$(trace_count '-> track|-> resync, [^f]')" -eq 0
 
 kill_hub
-check "a hub that stays dead: the ring fills, the group tracks" wait_for 30 \
+check "a hub that stays dead: the ring fills, the group tracks" wait_for 60 \
 	status_is "$NAME" capture=track reason=ring-full
 nap 1
 restart_hub

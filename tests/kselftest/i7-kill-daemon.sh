@@ -34,7 +34,8 @@ has_room() {
 	read_status "$NAME" && ! too_full
 }
 
-start_writer oracle oracle --threads 4 --seed "$SEED" --rate 2000 --max 4k --seconds 600 "$DEV"
+start_writer oracle oracle --threads 4 --seed "$SEED" --rate 1000 --max 4k --seconds 600 \
+	--mix write=60,fua=10,nowait=10,fsync=2 "$DEV"
 read_status "$NAME"
 first=${ST[last]} unacked=0 inside=0 least=1000000
 for ((i = 0; i < kills; i++)); do
@@ -60,7 +61,6 @@ for ((i = 0; i < kills; i++)); do
 	[ "${ST[last]}" -le "${ST[acked]}" ] || ((unacked++))
 	[ $((ST[last] - from)) -ge $least ] || least=$((ST[last] - from))
 	restart_daemon
-	note "$i: $SECONDS s, last ${ST[last]}, acked ${ST[acked]}, used ${ST[used]}"
 done
 end_writer oracle TERM
 check "no write failed" test $? -eq 0

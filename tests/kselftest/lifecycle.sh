@@ -68,6 +68,7 @@ for ((round = 1; round <= rounds; round++)); do
 			restart_daemon
 		fi ;;
 	esac
+	((round % 10)) || note "$round rounds, $SECONDS s"
 done
 note "$(for what in "${!count[@]}"; do echo -n "$what ${count[$what]}, "; done)$((sectors - 12 * 2048)) sectors more"
 ktap_test_pass "$rounds changes, none hung"

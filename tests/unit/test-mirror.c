@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -60,6 +61,7 @@ static pid_t run(char *const argv[])
 
 	if (!pid) {
 		setpgid(0, 0);
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		if (!getenv("VERBOSE")) {
 			int null = open("/dev/null", O_RDWR);
 
@@ -117,6 +119,7 @@ static void start_daemon(struct bench *b)
 	assert_true(b->daemon >= 0);
 	if (b->daemon)
 		return;
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	sigemptyset(&set);
 	sigaddset(&set, SIGTERM);
 	sigaddset(&set, SIGUSR1);
@@ -603,7 +606,10 @@ static void test_volume_comes_and_goes(void **state)
 	finish(&b);
 }
 
-/* A hub that hangs is given up, and what it was sent is sent again. */
+/*
+ * A hub that hangs is given up, and what it was sent is sent again.  What it
+ * still has in hand must not overwrite newer data when it wakes up.
+ */
 static void test_stall(void **state)
 {
 	struct bench b;
@@ -615,12 +621,63 @@ static void test_stall(void **state)
 	add_disk(&b, 0, "v0");
 	b.server = nbdkit_ready("s", b.disk[0].image, NULL, NULL);
 	start_daemon(&b);
-	put_many(&b, 500);
-	drained(&b);
+	put_many(&b, 150);
 	kill(-b.server, SIGSTOP);
 	assert_true(simring_wait_hub(b.sim, 0, REPAGENT_REASON_NONE, 10));
-	put_many(&b, 500);
+	put_many(&b, 150);
 	kill(-b.server, SIGCONT);
+	drained(&b);
+	stop_daemon(&b);
+	compare_all(&b);
+	finish(&b);
+}
+
+static void test_same_export(void **state)
+{
+	struct bench b;
+
+	(void)state;
+	begin(&b, "nbd+unix:///?socket=%s/s");
+	add_disk(&b, 0, "v0");
+	add_disk(&b, 1, "v1");
+	b.server = nbdkit_ready("s", b.disk[0].image, NULL, NULL);
+	start_daemon(&b);
+	assert_true(simring_wait_hub(b.sim, 0, REPAGENT_REASON_HUB_REFUSED, 10));
+	finish(&b);
+}
+
+/* Something listens that is no NBD server. */
+static void test_garbage(void **state)
+{
+	struct sockaddr_un addr = { .sun_family = AF_UNIX };
+	int fd = socket(AF_UNIX, SOCK_STREAM, 0), i, peer;
+	unsigned char junk[256];
+	struct bench b;
+
+	(void)state;
+	begin(&b, "nbd+unix:///?socket=%s/s");
+	b.cfg.timeout = 300 * NSEC_PER_MSEC;
+	add_disk(&b, 0, "v0");
+	in_dir(addr.sun_path, sizeof(addr.sun_path), "s");
+	unlink(addr.sun_path);
+	assert_int_equal(bind(fd, (struct sockaddr *)&addr, sizeof(addr)), 0);
+	assert_int_equal(listen(fd, 1), 0);
+	start_daemon(&b);
+	put_many(&b, 100);
+	for (i = 0; i < 8; i++) {
+		peer = accept(fd, NULL, NULL);
+		fill(&b, junk, sizeof(junk));
+		/* Half of them begin well. */
+		if (i % 2)
+			memcpy(junk, "NBDMAGICIHAVEOPT\0\3", 18);
+		assert_true(write(peer, junk, sizeof(junk)) > 0);
+		/* Until the daemon has had enough of it. */
+		while (read(peer, junk, sizeof(junk)) > 0)
+			;
+		close(peer);
+	}
+	close(fd);
+	b.server = nbdkit_ready("s", b.disk[0].image, NULL, NULL);
 	drained(&b);
 	stop_daemon(&b);
 	compare_all(&b);
@@ -676,11 +733,14 @@ int main(void)
 		cmocka_unit_test(test_read_only),
 		cmocka_unit_test(test_volume_comes_and_goes),
 		cmocka_unit_test(test_stall),
+		cmocka_unit_test(test_same_export),
+		cmocka_unit_test(test_garbage),
 		cmocka_unit_test(test_busy_holds),
 	};
 	char command[96];
 	int r;
 
+	alarm(110);	/* rather an end than a test that hangs */
 	snprintf(dir, sizeof(dir), "%s/mirror-XXXXXX",
 		 getenv("TMPDIR") && strlen(getenv("TMPDIR")) < 32 ? getenv("TMPDIR") : "/tmp");
 	if (!mkdtemp(dir))

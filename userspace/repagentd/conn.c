@@ -64,8 +64,9 @@ static void died(struct conn *c)
 	c->dead = true;
 	if (c->state == CONN_CONNECTING && strstr(text, "handshake: server") &&
 	    err != ESHUTDOWN)
-		fault(c, FAULT_REFUSED, "%s; check the export's name and the server's access rules",
-		      text);
+		fault(c, FAULT_REFUSED, "%s; check %s", text, strstr(text, "TLS") ?
+		      "whether it is to be nbd:// or nbds://, and the certificates" :
+		      "the export's name and the server's access rules");
 	else
 		fault(c, FAULT_LOST, "%s", text);
 	fd = c->nbd ? nbd_aio_get_fd(c->nbd) : -1;

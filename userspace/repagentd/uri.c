@@ -58,9 +58,9 @@ bool uri_name_ok(const char *name)
 {
 	size_t len = strlen(name);
 
-	return len >= 1 && len <= REPAGENT_NAME_MAX && name[0] != '.' &&
+	return len >= 1 && len <= REPAGENT_NAME_MAX && name[0] != '.' && name[0] != '-' &&
 	       strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
-			    "0123456789._-+") == len;
+			    "0123456789._-") == len;
 }
 
 static bool split_host(const char *uri, struct parts *p, const char *auth,
