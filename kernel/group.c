@@ -340,6 +340,9 @@ static int get_volume(struct rep_group *g, struct repagent_volume_info *info)
 		info->resync_left = info->dirty + v->read_sectors;
 	info->failed = v->failed;
 	info->resyncs = v->resyncs;
+	info->reach = info->sectors;
+	if (g->ring.acked < v->reach_seq)
+		info->reach = max(info->reach, v->reach);
 	if (busy < g->ring.head &&
 	    g->ring.slots[busy & (g->ring.nr_slots - 1)].volume == v->id)
 		info->busy_seq = busy;
@@ -919,6 +922,10 @@ void rep_volume_activate(struct rep_target *t)
 	mutex_lock(&g->mutex);
 	spin_lock_irq(&g->lock);
 	if (v->active != t) {
+		if (t->dirty.sectors < old) {
+			v->reach = g->ring.acked < v->reach_seq ? max(v->reach, old) : old;
+			v->reach_seq = g->ring.head - 1;
+		}
 		if (t->dirty.sectors != old)
 			rep_dirty_resize(&v->dirty, &t->dirty);
 		if (old && t->dirty.sectors != v->dirty.sectors && !joins)

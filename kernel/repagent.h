@@ -226,6 +226,8 @@ struct rep_volume {
 	struct mapped_device	*md;		/* theirs */
 	struct rep_target	*active;	/* the one that maps; lock to change */
 	u64			remove_seq;	/* the last record that may name it; lock */
+	u64			reach;		/* sectors before it shrank ... */
+	u64			reach_seq;	/* ... the last record that may go beyond its size */
 	u64			origin_writes;	/* the origin's counter when it was suspended */
 
 	/* rep_group.lock */

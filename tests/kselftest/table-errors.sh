@@ -11,63 +11,77 @@ make_origin ORIGIN loop 16
 size=$(sectors_of "$ORIGIN")
 modprobe dm-repagent || die "no module"
 
-refused() { # PATTERN TABLE
-	log_mark
-	if dm create "$PREFIX-bad" --table "$2" 2> /dev/null; then
-		note "accepted: $2"
+# The tables are tried first, with a mark in the log before each; then the log is read once.
+declare -a whats=() patterns=() accepted=()
+refuse() { # WHAT PATTERN TABLE
+	echo "$PREFIX mark ${#whats[@]}" > /dev/kmsg
+	accepted+=('')
+	if dm create "$PREFIX-bad" --table "$3" 2> /dev/null; then
+		accepted[-1]=yes
 		dm remove "$PREFIX-bad"
-		return 1
 	fi
-	kernel_log > "$TMP/log"
-	grep -qE "$1" "$TMP/log" && return
-	note "the log has nothing like '$1':"
-	note "$(tail -n 2 "$TMP/log")"
-	return 1
+	whats+=("$1")
+	patterns+=("$2")
 }
 bad() { # PATTERN WORDS...: after "repagent"
 	local pattern=$1
 	shift
-	check "refused: '$*'" refused "$pattern" "0 $size repagent $*"
+	refuse "refused: '$*'" "$pattern" "0 $size repagent $*"
+}
+is_refused() { # NUMBER: and why is in the log
+	local log=${LOG#*"$PREFIX mark $1"$'\n'}
+	log=${log%%"$PREFIX mark $(($1 + 1))"$'\n'*}
+	[ -z "${accepted[$1]}" ] || { note "it was accepted"; return 1; }
+	grep -qE "${patterns[$1]}" <<< "$log" && return
+	note "the log has nothing like '${patterns[$1]}' but:"
+	while IFS= read -r log; do
+		note "$log"
+	done <<< "$log"
+	return 1
 }
 
 bad 'origin device.*group.*volume'
 bad 'origin device.*group.*volume' "$ORIGIN"
 bad 'origin device.*group.*volume' "$ORIGIN" g
 bad 'origin' /dev/nonesuch g v
-bad 'group' "$ORIGIN" .g v
-bad 'group' "$ORIGIN" g/h v
-bad 'group' "$ORIGIN" 12345678901234567890123456789012 v
-bad 'volume' "$ORIGIN" g -v
-bad 'volume' "$ORIGIN" g 'v*'
+bad ': group: expected' "$ORIGIN" .g v
+bad ': group: expected' "$ORIGIN" g/h v
+bad ': group: expected' "$ORIGIN" 12345678901234567890123456789012 v
+bad ': volume: expected' "$ORIGIN" g -v
+bad ': volume: expected' "$ORIGIN" g 'v*'
 bad 'number' "$ORIGIN" g v two
 bad 'number|feature' "$ORIGIN" g v 2 ring
 bad 'feature' "$ORIGIN" g v 1 ring
 bad 'number|feature' "$ORIGIN" g v 2 ring 4 bounce on
 bad 'number|feature' "$ORIGIN" g v 1000 ring 4
 bad 'feature.*color|color' "$ORIGIN" g v 2 color blue
-bad 'ring' "$ORIGIN" g v 2 ring 0
-bad 'ring' "$ORIGIN" g v 2 ring -1
-bad 'ring' "$ORIGIN" g v 2 ring x
-bad 'ring' "$ORIGIN" g v 2 ring 99999999999999999999
-bad 'ring' "$ORIGIN" g v 2 ring 16384
-bad 'region' "$ORIGIN" g v 2 region 1000
-bad 'region' "$ORIGIN" g v 2 region 0
-bad 'discard' "$ORIGIN" g v 2 discard maybe
-bad 'bounce' "$ORIGIN" g v 2 bounce 1
+bad ': ring: expected' "$ORIGIN" g v 2 ring 0
+bad ': ring: expected' "$ORIGIN" g v 2 ring -1
+bad ': ring: expected' "$ORIGIN" g v 2 ring x
+bad ': ring: expected' "$ORIGIN" g v 2 ring 99999999999999999999
+bad 'ring_total_mib' "$ORIGIN" g v 2 ring 16384
+bad ': region: expected' "$ORIGIN" g v 2 region 1000
+bad ': region: expected' "$ORIGIN" g v 2 region 0
+bad ': discard: expected' "$ORIGIN" g v 2 discard maybe
+bad ': bounce: expected' "$ORIGIN" g v 2 bounce 1
 bad 'meta.*not supported yet' "$ORIGIN" g v 2 meta "$ORIGIN"
-check "refused: a table that does not begin at 0" refused '0' \
+refuse "refused: a table that does not begin at 0" 'sector 0' \
 	"0 8 zero
 8 $((size - 8)) repagent $ORIGIN g v"
-check "refused: a table longer than the origin" refused 'origin|length' \
+refuse "refused: a table longer than the origin" 'origin|length' \
 	"0 $((size + 8)) repagent $ORIGIN g v"
 
 create_volume "$PREFIX-v0" "$ORIGIN" "$GROUP" v0 ring 4
 make_origin ORIGIN2 loop 16
-check "refused: a second device for a volume" refused 'volume' "0 $size repagent $ORIGIN2 $GROUP v0"
-check "refused: another ring size in the same group" refused 'ring' \
+refuse "refused: a second device for a volume" 'volume' "0 $size repagent $ORIGIN2 $GROUP v0"
+refuse "refused: another ring size in the same group" 'ring' \
 	"0 $size repagent $ORIGIN2 $GROUP v1 2 ring 8"
 echo 8 > /sys/module/dm_repagent_mod/parameters/ring_total_mib
-check "refused: more rings than ring_total_mib" refused 'ring_total_mib' \
+refuse "refused: more rings than ring_total_mib" 'ring_total_mib' \
 	"0 $size repagent $ORIGIN2 other v1 2 ring 5"
 echo 0 > /sys/module/dm_repagent_mod/parameters/ring_total_mib
+LOG=$(kernel_log)
+for number in "${!whats[@]}"; do
+	check "${whats[number]}" is_refused "$number"
+done
 ktap_finished

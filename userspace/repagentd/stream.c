@@ -105,7 +105,8 @@ int stream_open(struct stream *s, struct ring *ring)
 
 static void refresh_volume(struct volume *v, const struct repagent_volume_info *info)
 {
-	uint64_t bytes = info->sectors << SECTOR_SHIFT;
+	uint64_t sectors = info->reach > info->sectors ? info->reach : info->sectors;
+	uint64_t bytes = sectors << SECTOR_SHIFT;
 
 	if (v->info.id != info->id)
 		v->limit = 0;

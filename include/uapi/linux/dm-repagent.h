@@ -200,6 +200,8 @@ struct repagent_info {
  * @failed:	local writes that failed
  * @resyncs:	how often a resync ended well
  * @busy_seq:	the ring's first busy record if it is this volume's, else 0
+ * @reach:	sectors: no record in the ring goes beyond; more than @sectors
+ *		after the volume has shrunk
  */
 struct repagent_volume_info {
 	__u32	index;
@@ -213,8 +215,9 @@ struct repagent_volume_info {
 	__u64	failed;
 	__u64	resyncs;
 	__u64	busy_seq;
+	__u64	reach;
 	char	name[REPAGENT_NAME_MAX + 1];
-	__u64	reserved[4];
+	__u64	reserved[3];
 };
 
 /* struct repagent_ack - everything up to @seq is durable at the hub. */
