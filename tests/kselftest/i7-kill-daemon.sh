@@ -40,6 +40,8 @@ read_status "$NAME"
 first=${ST[last]} unacked=0 inside=0 least=1000000
 for ((i = 0; i < kills; i++)); do
 	from=${ST[last]}
+	# This daemon has done some work before it is killed.
+	must_wait_for 60 status_past "$NAME" acked $((ST[acked] + 1))
 	nap 0.0$((RANDOM % 10))
 	must_wait_for 60 status_past "$NAME" last $((from + 1000))
 	# Emulated machines may be too slow for this writer: then it waits.

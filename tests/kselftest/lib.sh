@@ -194,6 +194,7 @@ wait_for() { # SECONDS COMMAND...: until it succeeds
 	until "$@"; do
 		if ((${EPOCHREALTIME/./} >= end)); then
 			note "waited in vain for: $*"
+			show_state
 			return 1
 		fi
 		nap 0.05
@@ -202,9 +203,7 @@ wait_for() { # SECONDS COMMAND...: until it succeeds
 }
 
 must_wait_for() { # SECONDS COMMAND...
-	wait_for "$@" && return
-	show_state
-	die "timeout: ${*:2}"
+	wait_for "$@" || die "timeout: ${*:2}"
 }
 
 show_state() {
@@ -212,6 +211,7 @@ show_state() {
 	while IFS= read -r line; do
 		note "$line"
 	done < <(dmsetup status --target repagent 2>&1)
+	[ -z "$DAEMON" ] || is_alive "$DAEMON" || note "the daemon is dead"
 	for line in "${daemon_log[@]}"; do
 		while IFS= read -r line; do
 			note "daemon: $line"
@@ -302,6 +302,7 @@ create_dm() { # NAME TABLE
 	dm create "$1" --table "$2" || die "cannot create $1: $2"
 	dm mknodes "$1"
 	defer remove_dm "$1"
+	[ -n "$STATUS_PID" ] || start_dmstatus
 }
 
 sectors_of() { # DEVICE
@@ -324,11 +325,18 @@ dev() { # NAME
 	echo "/dev/mapper/$1"
 }
 
+start_dmstatus() { # once there is a device
+	coproc STATUS { exec dmstatus; }
+	defer end_process "$STATUS_PID"
+}
+STATUS_PID=''
+
 # Reads the status of a volume's device into ST.
 declare -A ST=()
 read_status() { # NAME
 	local -a w
-	read -ra w < <(dm status "$1" 2> /dev/null)
+	echo "$1" >&"${STATUS[1]}"
+	read -ra w <&"${STATUS[0]}"
 	[ "${w[2]:-}" = repagent ] || return 1
 	ST=([group]=${w[3]} [volume]=${w[4]} [capture]=${w[5]} [image]=${w[6]} [reason]=${w[7]}
 	    [used]=${w[8]%/*} [size]=${w[8]#*/} [last]=${w[9]} [acked]=${w[10]} [dirty]=${w[11]}
@@ -570,10 +578,13 @@ restart_hub() {
 
 kill_hub() { # -9
 	local pid
+	local -a children
 	for pid in "${HUB_PIDS[@]}"; do
 		# nbd-server forks for each connection
 		kill -STOP "$pid"
-		pkill -KILL -P "$pid"
+		children=()
+		[ ! -e "/proc/$pid/task/$pid/children" ] || read -ra children < "/proc/$pid/task/$pid/children"
+		kill -KILL "$pid" "${children[@]}"
 		end_process "$pid"
 	done
 	HUB_PIDS=()
@@ -613,7 +624,7 @@ hub_test() { # KIND
 	start_daemon
 	check "$kind: the first sync ends" wait_for 60 is_synced "$PREFIX-v0" "$PREFIX-v1"
 	for volume in v0 v1; do
-		start_writer $volume oracle --threads 2 --seed "$SEED" --rate 400 --max 128k --seconds 8 \
+		start_writer $volume oracle --threads 2 --seed "$SEED" --rate 200 --max 32k --seconds 8 \
 			"$(dev "$PREFIX-$volume")"
 	done
 	must_wait_for 20 status_past "$PREFIX-v0" acked $((ST[last] + 500))

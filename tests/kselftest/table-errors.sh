@@ -65,7 +65,7 @@ bad ': region: expected' "$ORIGIN" g v 2 region 0
 bad ': discard: expected' "$ORIGIN" g v 2 discard maybe
 bad ': bounce: expected' "$ORIGIN" g v 2 bounce 1
 bad 'meta.*not supported yet' "$ORIGIN" g v 2 meta "$ORIGIN"
-refuse "refused: a table that does not begin at 0" 'sector 0' \
+refuse "refused: a table that does not begin at 0" 'must appear alone' \
 	"0 8 zero
 8 $((size - 8)) repagent $ORIGIN g v"
 refuse "refused: a table longer than the origin" 'origin|length' \
