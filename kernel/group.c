@@ -741,8 +741,8 @@ static void reap(struct rep_group *g)
 			left++;
 			continue;
 		}
-		/* An id that was never seen can be given again. */
-		if (!v->remove_seq && v->id == g->next_id - 1)
+		/* Never activated, so nobody saw the id: it can be given again. */
+		if (!v->dirty.sectors && v->id == g->next_id - 1)
 			g->next_id--;
 		gone[nr_gone++] = v;
 		g->volumes[i] = NULL;
