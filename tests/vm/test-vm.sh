@@ -99,6 +99,20 @@ run -k 6.12 -- bash -c 'echo before; echo c > /proc/sysrq-trigger; sleep 1000'
 check 'a panic ends the VM' is $status 99
 check 'output from before a panic is there' is "$(cat "$tmp/out")" before
 
+oops='Oops: int3: 0000 [#1] PREEMPT SMP NOPTI' code='Code: 55 53'
+{ echo "$oops"; echo "$code 66 <90> e8"; } > "$tmp/stale"
+{ echo "$oops"; echo "$code cc <90> e8"; } > "$tmp/breakpoint"
+{ echo 'WARNING: at a.c:1'; cat "$tmp/stale"; } > "$tmp/warning"
+check 'a breakpoint that is not there is the emulator'\''s fault' tests/vm/stale-breakpoint "$tmp/stale"
+check 'one that is there is not' not tests/vm/stale-breakpoint "$tmp/breakpoint"
+check 'what came before counts' not tests/vm/stale-breakpoint "$tmp/warning"
+run -k 6.12 -- bash -c 'cat "$1" > /dev/kmsg' - "$tmp/stale"
+check 'it has its own exit status' is $status "$([ -w /dev/kvm ] && grep -qwE 'vmx|svm' /proc/cpuinfo && echo 99 || echo 95)"
+# words on the command line appear on the console, and the panic comes before COMMAND
+run --append 'rdinit=/none "x=Oops: int3" "y=Code: 66 <90>"' -- true
+check 'a boot that the emulator broke is tried again' is "$(grep -c 'tried again' "$tmp/log")" \
+	"$([ -w /dev/kvm ] && grep -qwE 'vmx|svm' /proc/cpuinfo && echo 0 || echo 2)"
+
 run --timeout 2 -- sleep 1000
 check 'the timeout ends the VM' is $status 124
 
