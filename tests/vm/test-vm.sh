@@ -106,6 +106,7 @@ oops='Oops: int3: 0000 [#1] PREEMPT SMP NOPTI' code='Code: 55 53'
 check 'a breakpoint that is not there is the emulator'\''s fault' tests/vm/stale-breakpoint "$tmp/stale"
 check 'one that is there is not' not tests/vm/stale-breakpoint "$tmp/breakpoint"
 check 'what came before counts' not tests/vm/stale-breakpoint "$tmp/warning"
+# shellcheck disable=SC2016 # the dollar is meant
 run -k 6.12 -- bash -c 'cat "$1" > /dev/kmsg' - "$tmp/stale"
 check 'it has its own exit status' is $status "$([ -w /dev/kvm ] && grep -qwE 'vmx|svm' /proc/cpuinfo && echo 99 || echo 95)"
 # words on the command line appear on the console, and the panic comes before COMMAND
