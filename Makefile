@@ -82,7 +82,9 @@ $(obj)/repagentd.a: $(filter-out $(repagentd_main),$(repagentd_objects))
 $(obj)/tools.a: $(tool_objects)
 
 $(tools:%=$(BUILD)/bin/tests/%): $(BUILD)/bin/tests/%: $(obj)/tests/tools/%.o $(if $(tool_objects),$(obj)/tools.a)
-	$(link) -lpthread
+	$(link) -lpthread $(tool_libraries)
+$(BUILD)/bin/tests/nbdwriter: tool_libraries = $$(pkg-config --libs libnbd)
+$(obj)/tests/tools/nbdwriter.o: | $(obj)/have-libnbd
 
 $(units:%=$(BUILD)/bin/tests/unit/%): $(BUILD)/bin/tests/unit/%: $(obj)/tests/unit/%.o $(unit_objects) $(obj)/repagentd.a
 	$(link) $$(pkg-config --libs cmocka $(repagentd_needs)) -lpthread
@@ -194,7 +196,8 @@ packages:
 	tests/packages
 
 # Make finds the kernels when it starts, and packages may bring more: so build in a second make.
-demo: packages
+demo:
+	tests/packages demo
 	+$(MAKE) --no-print-directory all
 	tests/demo/run
 
@@ -205,6 +208,15 @@ check: packages
 check-static check-unit check-vm check-dkms check-6.1 check-6.12: packages
 	+$(MAKE) --no-print-directory all
 	tests/check $(@:check-%=%)
+
+##@ Measuring
+##: bench            what protection costs, beside other device-mapper targets, DRBD and MD
+
+.PHONY: bench
+bench:
+	tests/packages bench
+	+$(MAKE) --no-print-directory all
+	tests/bench/run
 
 ##@ Else
 ##: clean            take build/ away

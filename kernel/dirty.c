@@ -70,6 +70,27 @@ void rep_dirty_exit(struct rep_dirty *d)
 	memset(d, 0, sizeof(*d));
 }
 
+/* Set @n bits from @from, a word at a time. Return how many were clear. */
+static u32 set_bits(unsigned long *bits, u32 from, u32 n)
+{
+	unsigned long *word = bits + BIT_WORD(from);
+	u32 at = from % BITS_PER_LONG, added = 0;
+
+	while (n) {
+		u32 here = min_t(u32, n, BITS_PER_LONG - at);
+		unsigned long clear = ~*word & (GENMASK(here - 1, 0) << at);
+
+		if (clear) {
+			*word |= clear;
+			added += hweight_long(clear);
+		}
+		word++;
+		n -= here;
+		at = 0;
+	}
+	return added;
+}
+
 /**
  * rep_dirty_set - a range is missing from the stream
  * @d: the set
@@ -84,26 +105,24 @@ void rep_dirty_set(struct rep_dirty *d, sector_t sector, sector_t nr_sectors)
 
 	while (bit < end) {
 		unsigned int i = bit / REP_LEAF_BITS;
-		u32 from = bit % REP_LEAF_BITS;
-		u32 n = min_t(u64, leaf_bits(d, i) - from, end - bit);
+		u32 from = bit % REP_LEAF_BITS, all = leaf_bits(d, i);
+		u32 n = min_t(u64, all - from, end - bit);
 		struct rep_leaf *leaf = &d->leaf[i];
+		u32 added;
 
 		bit += n;
-		if (leaf->count == leaf_bits(d, i))
+		if (leaf->count == all)
 			continue;
-		if (!leaf->bits && n < leaf_bits(d, i))
+		if (!leaf->bits && n < all)
 			leaf->bits = (unsigned long *)get_zeroed_page(GFP_NOWAIT |
 								      __GFP_NOWARN);
-		if (!leaf->bits || n == leaf_bits(d, i)) {
+		if (!leaf->bits || n == all) {
 			leaf_fill(d, i);
 			continue;
 		}
-		while (n--) {
-			if (!__test_and_set_bit(from++, leaf->bits)) {
-				leaf->count++;
-				d->count++;
-			}
-		}
+		added = set_bits(leaf->bits, from, n);
+		leaf->count += added;
+		d->count += added;
 	}
 }
 

@@ -13,6 +13,9 @@
  * that was granted has no earlier one left, so all that it overlaps when it
  * goes came later. First come, first served: nobody starves.
  *
+ * Mostly a shard has one range or none, so one of them, whichever found the
+ * place free, is kept beside the tree, and costs no balancing.
+ *
  * The space is cut into chunks of 1 MiB that are dealt out to REP_SHARDS
  * trees. Most ranges lie within a chunk; the target cuts its writes so. A wide
  * one (a discard, zeroes) has a node in each tree that it touches. Two wide
@@ -85,6 +88,11 @@ int rep_range_widen(struct rep_range *range)
 	return range->wide ? 0 : -ENOMEM;
 }
 
+static bool overlap(const struct rep_node *a, const struct rep_node *b)
+{
+	return a->start <= b->last && b->start <= a->last;
+}
+
 /* Insert one node and count what is there before it. */
 static unsigned int insert_node(struct rep_shard *s, struct rep_node *node)
 {
@@ -92,12 +100,17 @@ static unsigned int insert_node(struct rep_shard *s, struct rep_node *node)
 	unsigned int n = 0;
 
 	lockdep_assert_held(&s->lock);
-	for (other = rep_tree_iter_first(&s->ranges, node->start, node->last);
-	     other;
-	     other = rep_tree_iter_next(other, node->start, node->last))
-		n++;
+	if (!RB_EMPTY_ROOT(&s->ranges.rb_root))
+		for (other = rep_tree_iter_first(&s->ranges, node->start, node->last);
+		     other;
+		     other = rep_tree_iter_next(other, node->start, node->last))
+			n++;
+	if (likely(!s->lone)) {
+		s->lone = node;
+		return n;
+	}
 	rep_tree_insert(node, &s->ranges);
-	return n;
+	return n + overlap(s->lone, node);
 }
 
 static bool lock_wide(struct rep_volume *v, struct rep_range *range)
@@ -153,6 +166,12 @@ bool rep_range_lock(struct rep_volume *v, struct rep_range *range,
 	return n == 0;
 }
 
+static void unblock(struct rep_node *node, struct list_head *ready)
+{
+	if (atomic_dec_and_test(&node->range->blockers))
+		list_add_tail(&node->range->queue, ready);
+}
+
 /* Remove one node; ranges for which it was the last blocker go to @ready. */
 static void remove_node(struct rep_shard *s, struct rep_node *node,
 			struct list_head *ready)
@@ -161,12 +180,17 @@ static void remove_node(struct rep_shard *s, struct rep_node *node,
 	unsigned long flags;
 
 	spin_lock_irqsave(&s->lock, flags);
-	rep_tree_remove(node, &s->ranges);
-	for (other = rep_tree_iter_first(&s->ranges, node->start, node->last);
-	     other;
-	     other = rep_tree_iter_next(other, node->start, node->last))
-		if (atomic_dec_and_test(&other->range->blockers))
-			list_add_tail(&other->range->queue, ready);
+	if (likely(s->lone == node))
+		s->lone = NULL;
+	else
+		rep_tree_remove(node, &s->ranges);
+	if (s->lone && overlap(s->lone, node))
+		unblock(s->lone, ready);
+	if (!RB_EMPTY_ROOT(&s->ranges.rb_root))
+		for (other = rep_tree_iter_first(&s->ranges, node->start, node->last);
+		     other;
+		     other = rep_tree_iter_next(other, node->start, node->last))
+			unblock(other, ready);
 	spin_unlock_irqrestore(&s->lock, flags);
 }
 

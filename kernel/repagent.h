@@ -70,8 +70,9 @@ struct rep_range {
 };
 
 struct rep_shard {
-	spinlock_t		lock;		/* guards ranges */
-	struct rb_root_cached	ranges;
+	spinlock_t		lock;		/* guards lone and ranges */
+	struct rep_node		*lone;		/* one of the ranges, or NULL */
+	struct rb_root_cached	ranges;		/* the others */
 } ____cacheline_aligned_in_smp;
 
 void rep_intervals_init(struct rep_volume *v);

@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * nbdwriter - writes blocks from plain memory to an NBD server, as fast as
+ * libnbd can: what any forwarder of writes is to be measured against.
+ */
+#include <getopt.h>
+#include <inttypes.h>
+#include <libnbd.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "libtest.h"
+
+#define IN_FLIGHT	64
+
+static const char usage[] =
+"usage: nbdwriter [OPTION]... URI\n"
+"\n"
+"  --bs SIZE    bytes of a write; default: 4k\n"
+"  --count N    writes, then a flush; default: 10000\n"
+"  --seed N     of the places; default: 1\n"
+"\n"
+"At most 64 writes are in flight. Prints the nanoseconds from the first write to\n"
+"the flush's answer.\n";
+
+static int answered(void *user, int *error)
+{
+	unsigned int *in_flight = user;
+
+	if (*error)
+		die("the server answered with error %d", *error);
+	--*in_flight;
+	return 1;
+}
+
+static void check(int64_t ret)
+{
+	if (ret < 0)
+		die("%s", nbd_get_error());
+}
+
+int main(int argc, char **argv)
+{
+	static const struct option options[] = {
+		{ "bs",		required_argument, NULL, 'b' },
+		{ "count",	required_argument, NULL, 'c' },
+		{ "seed",	required_argument, NULL, 's' },
+		{ "help",	no_argument, NULL, 'h' },
+		{ NULL, 0, NULL, 0 },
+	};
+	uint64_t bs = 4096, count = 10000, seed = 1, blocks, begin;
+	unsigned int in_flight = 0;
+	struct nbd_handle *nbd;
+	struct rng rng;
+	uint8_t *buf;
+	int c;
+
+	while ((c = getopt_long(argc, argv, "h", options, NULL)) != -1) {
+		switch (c) {
+		case 'b':
+			bs = parse_size(optarg);
+			break;
+		case 'c':
+			count = parse_number(optarg);
+			break;
+		case 's':
+			seed = parse_number(optarg);
+			break;
+		case 'h':
+			fputs(usage, stdout);
+			return EXIT_GOOD;
+		default:
+			fputs(usage, stderr);
+			return EXIT_USAGE;
+		}
+	}
+	if (argc - optind != 1 || !bs || bs > 32u << 20) {
+		fputs(usage, stderr);
+		return EXIT_USAGE;
+	}
+	buf = malloc(bs);
+	nbd = nbd_create();
+	if (!buf || !nbd)
+		die("out of memory");
+	rng_seed(&rng, seed);
+	rng_fill(&rng, buf, bs);
+	check(nbd_connect_uri(nbd, argv[optind]));
+	blocks = (uint64_t)nbd_get_size(nbd) / bs;
+	if (!blocks)
+		die("the export is smaller than a block");
+
+	begin = now_ns();
+	while (count || in_flight) {
+		while (count && in_flight < IN_FLIGHT) {
+			check(nbd_aio_pwrite(nbd, buf, bs, rng_below(&rng, blocks) * bs,
+					     (nbd_completion_callback){ .callback = answered,
+									.user_data = &in_flight }, 0));
+			in_flight++;
+			count--;
+		}
+		check(nbd_poll(nbd, -1));
+	}
+	check(nbd_flush(nbd, 0));
+	printf("%" PRIu64 "\n", now_ns() - begin);
+	nbd_close(nbd);
+	free(buf);
+	return EXIT_GOOD;
+}
