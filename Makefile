@@ -184,12 +184,12 @@ dkms-remove:
 ##: check            all that follows here, on each of the kernels
 ##: check-static     sparse, cppcheck, shellcheck
 ##: check-unit       unit tests of the programs
-##: check-vm         the tests of the VM itself
+##: check-vehicle    the tests of the VM that the tests run in
 ##: check-dkms       the modules as a DKMS package
 ##: check-6.1        the tests of modules and programs, in a VM with that kernel
 ##: check-6.12       the same
 
-.PHONY: packages demo check check-static check-unit check-vm check-dkms check-6.1 check-6.12
+.PHONY: packages demo check check-static check-unit check-vehicle check-dkms check-6.1 check-6.12
 packages:
 	tests/packages
 
@@ -200,9 +200,9 @@ demo: packages
 
 check: packages
 	+$(MAKE) --no-print-directory all
-	tests/check static unit vm dkms 6.12 6.1
+	tests/check static unit vehicle dkms 6.12 6.1
 
-check-static check-unit check-vm check-dkms check-6.1 check-6.12: packages
+check-static check-unit check-vehicle check-dkms check-6.1 check-6.12: packages
 	+$(MAKE) --no-print-directory all
 	tests/check $(@:check-%=%)
 
