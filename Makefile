@@ -183,15 +183,16 @@ dkms-remove:
 
 ##@ Trying and testing (on Debian 12, as root: missing packages are installed)
 ##: demo             see it at work in a VM
-##: check            all that follows here, on each of the kernels
+##: check            all that follows here but what says it is not, on each of the kernels
 ##: check-static     sparse, cppcheck, shellcheck
 ##: check-unit       unit tests of the programs
-##: check-vm         the tests of the VM itself
+##: check-vehicle    the tests of the VM that the tests run in
 ##: check-dkms       the modules as a DKMS package
 ##: check-6.1        the tests of modules and programs, in a VM with that kernel
 ##: check-6.12       the same
+##: check-vm         a real VM boots from a protected disk, then from its replica; not part of check
 
-.PHONY: packages demo check check-static check-unit check-vm check-dkms check-6.1 check-6.12
+.PHONY: packages demo check check-static check-unit check-vehicle check-dkms check-6.1 check-6.12 check-vm
 packages:
 	tests/packages
 
@@ -203,9 +204,9 @@ demo:
 
 check: packages
 	+$(MAKE) --no-print-directory all
-	tests/check static unit vm dkms 6.12 6.1
+	tests/check static unit vehicle dkms 6.12 6.1
 
-check-static check-unit check-vm check-dkms check-6.1 check-6.12: packages
+check-static check-unit check-vehicle check-dkms check-6.1 check-6.12 check-vm: packages
 	+$(MAKE) --no-print-directory all
 	tests/check $(@:check-%=%)
 

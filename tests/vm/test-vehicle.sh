@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
-# tests/vm/test-vm.sh: does tests/vm/run keep its promises? Prints KTAP.
+# tests/vm/test-vehicle.sh: does tests/vm/run keep its promises? Prints KTAP.
 
 set -uo pipefail
 cd "$(dirname "$0")/../.." || exit
