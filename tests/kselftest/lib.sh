@@ -197,20 +197,27 @@ is_explained() { # TEXT WORD EXPECTED
 	return 1
 }
 
-case_is_refused() { # NUMBER LOG
-	local mark="$PREFIX case $1." log
+case_is_refused() { # NUMBER
 	[ -z "${case_trouble[$1]}" ] || { note "${case_trouble[$1]}"; return 1; }
-	[[ $2 == *"$mark"* ]] || { note "its mark is not in the kernel's log"; return 1; }
-	log=${2#*"$mark"}
-	log=${log%%"$PREFIX case "*}
-	is_explained "$log" "${case_word[$1]}" "${case_expected[$1]}"
+	[ -n "${case_log[$1]+there}" ] || { note "its mark is not in the kernel's log"; return 1; }
+	is_explained "${case_log[$1]}" "${case_word[$1]}" "${case_expected[$1]}"
 }
 
+declare -a case_log=()
 check_cases() { # one test for each
-	local log number
-	log=$(kernel_log)
+	local line number=''
+	# Line by line: to cut a long text with patterns takes the shell ages.
+	while IFS= read -r line; do
+		if [[ $line == *" $PREFIX case "*. ]]; then
+			number=${line##* case }
+			number=${number%.}
+			case_log[number]=''
+		elif [ -n "$number" ]; then
+			case_log[number]+=$line$'\n'
+		fi
+	done < <(kernel_log)
 	for number in "${!case_what[@]}"; do
-		check "refused: ${case_what[number]}" case_is_refused "$number" "$log"
+		check "refused: ${case_what[number]}" case_is_refused "$number"
 	done
 }
 
