@@ -51,75 +51,112 @@ static struct bio *bio_of(struct rep_io *io)
 
 /* ---- construction -------------------------------------------------------- */
 
-static int ctr_error(struct dm_target *ti, char *error)
+/* The word at fault goes to the log by itself: what dm shows is a constant. */
+#define ctr_error(ti, text, fmt, ...) ({	\
+	DMERR(fmt, ##__VA_ARGS__);		\
+	(ti)->error = (text);			\
+	-EINVAL;				\
+})
+
+#define REP_FEATURE_WORDS_MAX	10
+
+static int parse_ring(struct rep_target *t, const char *value)
 {
-	ti->error = error;
+	unsigned int n;
+
+	if (kstrtouint(value, 10, &n) || n < 1 || n > 16384)
+		return -EINVAL;
+	t->ring_mib = n;
+	return 0;
+}
+
+static int parse_region(struct rep_target *t, const char *value)
+{
+	unsigned int n;
+
+	if (kstrtouint(value, 10, &n) || n < 64 || n > 65536 || !is_power_of_2(n))
+		return -EINVAL;
+	t->region_kib = n;
+	return 0;
+}
+
+static int parse_discard(struct rep_target *t, const char *value)
+{
+	int i = match_string((const char * const []) { "zero", "pass", "ignore" }, 3, value);
+
+	if (i < 0)
+		return -EINVAL;
+	t->discard = i;
+	t->discard_given = true;
+	return 0;
+}
+
+static int parse_bounce(struct rep_target *t, const char *value)
+{
+	if (strcmp(value, "on") && strcmp(value, "off"))
+		return -EINVAL;
+	t->bounce = !strcmp(value, "on");
+	return 0;
+}
+
+static int parse_meta(struct rep_target *t, const char *value)
+{
 	return -EINVAL;
 }
 
+static const struct rep_feature {
+	const char	*name;
+	int		(*parse)(struct rep_target *t, const char *value);
+	char		*error;		/* what it expects */
+} features[] = {
+	{ "meta",	parse_meta,	"meta: a write-intent map is not supported yet" },
+	{ "ring",	parse_ring,	"ring: expected MiB, a number from 1 to 16384" },
+	{ "region",	parse_region,	"region: expected KiB, a power of two from 64 to 65536" },
+	{ "discard",	parse_discard,	"discard: expected zero, pass or ignore" },
+	{ "bounce",	parse_bounce,	"bounce: expected on or off" },
+};
+
 static int parse_features(struct rep_target *t, struct dm_arg_set *as)
 {
-	static const struct dm_arg args[] = {
-		{0, 10, "the number of feature words is not a number from 0 to 10"},
-	};
 	struct dm_target *ti = t->ti;
-	unsigned int argc, n;
-	int err;
+	unsigned int words, i;
+	unsigned long given = 0;
+	const char *word;
 
 	if (!as->argc)
 		return 0;
-	err = dm_read_arg_group(args, as, &argc, &ti->error);
-	if (err)
-		return err;
-	if (as->argc > argc)
-		return ctr_error(ti, "there are more words than the number of feature words says");
+	word = dm_shift_arg(as);
+	if (kstrtouint(word, 10, &words) || words > REP_FEATURE_WORDS_MAX)
+		return ctr_error(ti, "expected the number of feature words after <volume>: 0 to 10",
+				 "\"%s\": not a number of feature words", word);
+	if (as->argc < words)
+		return ctr_error(ti, "there are fewer feature words than their number says",
+				 "%u feature words: only %u follow", words, as->argc);
+	if (as->argc > words)
+		return ctr_error(ti, "there are more feature words than their number says",
+				 "%u feature words: \"%s\" is one too many", words,
+				 as->argv[words]);
 
-	while (argc) {
-		const char *name = dm_shift_arg(as);
-		const char *value = argc > 1 ? dm_shift_arg(as) : NULL;
+	for (; words; words -= 2) {
+		const char *name = dm_shift_arg(as), *value;
 
-		if (!value) {
-			DMERR("feature \"%s\" has no value", name);
-			return ctr_error(ti, "the last feature has no value: features are pairs of words");
-		}
-		argc -= 2;
-		if (!strcasecmp(name, "meta")) {
-			return ctr_error(ti, "meta: a write-intent map is not supported yet");
-		} else if (!strcasecmp(name, "ring")) {
-			if (kstrtouint(value, 10, &n) || n < 1 || n > 16384)
-				goto bad_value;
-			t->ring_mib = n;
-		} else if (!strcasecmp(name, "region")) {
-			if (kstrtouint(value, 10, &n) || n < 64 || n > 65536 ||
-			    !is_power_of_2(n))
-				goto bad_value;
-			t->region_kib = n;
-		} else if (!strcasecmp(name, "discard")) {
-			int i = match_string((const char * const []) {
-				"zero", "pass", "ignore" }, 3, value);
-
-			if (i < 0)
-				goto bad_value;
-			t->discard = i;
-			t->discard_given = true;
-		} else if (!strcasecmp(name, "bounce")) {
-			if (strcmp(value, "on") && strcmp(value, "off"))
-				goto bad_value;
-			t->bounce = !strcmp(value, "on");
-		} else {
-			DMERR("feature \"%s\" is unknown", name);
-			return ctr_error(ti, "a feature is none of meta, ring, region, discard, bounce");
-		}
-		continue;
-bad_value:
-		DMERR("feature %s: \"%s\" is not what it takes", name, value);
-		if (!strcasecmp(name, "ring"))
-			return ctr_error(ti, "ring: expected MiB, a number from 1 to 16384");
-		if (!strcasecmp(name, "region"))
-			return ctr_error(ti, "region: expected KiB, a power of two from 64 to 65536");
-		if (!strcasecmp(name, "discard"))
-			return ctr_error(ti, "discard: expected zero, pass or ignore");
-		return ctr_error(ti, "bounce: expected on or off");
+		for (i = 0; i < ARRAY_SIZE(features); i++)
+			if (!strcasecmp(name, features[i].name))
+				break;
+		if (i == ARRAY_SIZE(features))
+			return ctr_error(ti, "unknown feature: expected meta, ring, region, discard or bounce",
+					 "feature \"%s\": unknown", name);
+		if (words == 1)
+			return ctr_error(ti, "the last feature has no value: features are pairs of words",
+					 "feature \"%s\": it has no value", name);
+		value = dm_shift_arg(as);
+		if (given & BIT(i))
+			return ctr_error(ti, "a feature is there twice: expected each once",
+					 "feature %s: \"%s\" is its second value", name, value);
+		given |= BIT(i);
+		if (features[i].parse(t, value))
+			return ctr_error(ti, features[i].error,
+					 "feature %s: \"%s\" is not what it takes", name, value);
 	}
 	return 0;
 }
@@ -129,19 +166,26 @@ static int check_origin(struct rep_target *t)
 	struct block_device *bdev = t->origin->bdev;
 	bool zeroes = bdev_write_zeroes_sectors(bdev);
 
-	if (bdev_nr_sectors(bdev) < t->ti->len) {
-		DMERR("the origin %pg has %llu sectors, the table wants %llu", bdev,
-		      (unsigned long long)bdev_nr_sectors(bdev),
-		      (unsigned long long)t->ti->len);
-		return ctr_error(t->ti, "the origin device is smaller than the table's length");
-	}
+	if (bdev_nr_sectors(bdev) < t->ti->len)
+		return ctr_error(t->ti, "the table is longer than the origin device",
+				 "length %llu: expected at most the %llu sectors of the origin, %pg",
+				 (unsigned long long)t->ti->len,
+				 (unsigned long long)bdev_nr_sectors(bdev), bdev);
 	if (bdev_is_zoned(bdev))
-		return ctr_error(t->ti, "the origin is a zoned device, which is not supported");
+		return ctr_error(t->ti, "the origin is a zoned device, which is not supported",
+				 "origin %pg: a zoned device", bdev);
 	if (!t->discard_given)
 		t->discard = zeroes ? REP_DISCARD_ZERO : REP_DISCARD_PASS;
 	else if (t->discard == REP_DISCARD_ZERO && !zeroes)
-		return ctr_error(t->ti, "discard zero: the origin cannot write zeroes; use pass or ignore");
+		return ctr_error(t->ti, "discard zero: the origin cannot write zeroes; expected pass or ignore",
+				 "feature discard: \"zero\" is more than the origin %pg can", bdev);
 	return 0;
+}
+
+static int check_name(struct dm_target *ti, const char *name, const char *what,
+		      char *error)
+{
+	return rep_name_ok(name) ? 0 : ctr_error(ti, error, "%s \"%s\": not a name", what, name);
 }
 
 static int repagent_ctr(struct dm_target *ti, unsigned int argc, char **argv)
@@ -152,18 +196,19 @@ static int repagent_ctr(struct dm_target *ti, unsigned int argc, char **argv)
 	int err;
 
 	if (argc < 3)
-		return ctr_error(ti, "expected: <origin device> <group> <volume> [<#feature words> <word>...]");
+		return ctr_error(ti, "expected: <origin device> <group> <volume> [<#feature words> <word>...]",
+				 "%s after \"%s\"", argc == 2 ? "no volume" :
+				 argc ? "no group" : "no origin device",
+				 argc ? argv[argc - 1] : "repagent");
 	origin = dm_shift_arg(&as);
 	group = dm_shift_arg(&as);
 	name = dm_shift_arg(&as);
-	if (!rep_name_ok(group)) {
-		DMERR("group \"%s\": not a name", group);
-		return ctr_error(ti, "group: expected 1 to 31 letters, digits, '_', '.', '-', not beginning with '.' or '-'");
-	}
-	if (!rep_name_ok(name)) {
-		DMERR("volume \"%s\": not a name", name);
-		return ctr_error(ti, "volume: expected 1 to 31 letters, digits, '_', '.', '-', not beginning with '.' or '-'");
-	}
+	err = check_name(ti, group, "group",
+			 "group: expected 1 to 31 letters, digits, '_', '.', '-', not beginning with '.' or '-'") ?:
+	      check_name(ti, name, "volume",
+			 "volume: expected 1 to 31 letters, digits, '_', '.', '-', not beginning with '.' or '-'");
+	if (err)
+		return err;
 
 	t = kzalloc(sizeof(*t), GFP_KERNEL);
 	if (!t) {
@@ -177,17 +222,21 @@ static int repagent_ctr(struct dm_target *ti, unsigned int argc, char **argv)
 		goto free;
 	err = dm_get_device(ti, origin, dm_table_get_mode(ti->table), &t->origin);
 	if (err) {
-		DMERR("origin \"%s\": cannot be opened: %d", origin, err);
-		ti->error = "the origin device cannot be opened";
+		DMERR("origin \"%s\": cannot be opened: %pe", origin, ERR_PTR(err));
+		ti->error = "origin device: expected a block device that nobody else has open, as a path or major:minor";
 		goto free;
 	}
 	err = check_origin(t);
 	if (err)
 		goto put;
 	err = rep_dirty_init(&t->dirty, ti->len);
+	if (err == -EFBIG) {
+		DMERR("length %llu: more than a volume can have", (unsigned long long)ti->len);
+		ti->error = "the volume is too large: expected at most 16 PiB";
+		goto put;
+	}
 	if (err) {
-		ti->error = err == -EFBIG ? "a volume has at most 16 PiB" :
-			    "no memory for the dirty bits";
+		ti->error = "no memory for the dirty bits";
 		goto put;
 	}
 	err = rep_volume_attach(t, group, name, dm_table_get_md(ti->table));
@@ -598,20 +647,26 @@ static int repagent_message(struct dm_target *ti, unsigned int argc, char **argv
 	int err;
 
 	if (!strcasecmp(argv[0], "checkpoint")) {
-		if (argc != 2) {
-			DMERR("message checkpoint: expected one word, the label; got %u", argc - 1);
+		if (argc < 2) {
+			DMERR("message checkpoint: expected a word more, the label");
 			return -EINVAL;
 		}
-		for (c = argv[1]; isprint(*c); c++)
+		if (argc > 2) {
+			DMERR("message checkpoint: \"%s\" is one word too many: expected a label without blanks",
+			      argv[2]);
+			return -EINVAL;
+		}
+		for (c = argv[1]; isascii(*c) && isprint(*c); c++)
 			;
 		if (*c || c == argv[1] || c - argv[1] > REPAGENT_LABEL_MAX) {
-			DMERR("message checkpoint: expected a label of 1 to %u printable ASCII characters",
-			      REPAGENT_LABEL_MAX);
+			DMERR("message checkpoint: \"%s\": expected a label of 1 to %u printable ASCII characters",
+			      argv[1], REPAGENT_LABEL_MAX);
 			return -EINVAL;
 		}
 		err = rep_emit_checkpoint(g, argv[1], &seq);
 		if (err) {
-			DMERR("message checkpoint: group %s %s", g->name, err == -EAGAIN ?
+			DMERR("message checkpoint: \"%s\" has no place in the stream: group %s %s; expected one that streams, with room",
+			      argv[1], g->name, err == -EAGAIN ?
 			      "does not stream" : "has no room in its ring");
 			return err;
 		}
@@ -620,7 +675,8 @@ static int repagent_message(struct dm_target *ti, unsigned int argc, char **argv
 	}
 	if (!strcasecmp(argv[0], "resync")) {
 		if (argc != 1) {
-			DMERR("message resync: expected no words after it; got %u", argc - 1);
+			DMERR("message resync: \"%s\" is one word too many: expected none after resync",
+			      argv[1]);
 			return -EINVAL;
 		}
 		rep_volume_require_resync(t->volume, REPAGENT_REASON_REQUESTED);

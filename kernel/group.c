@@ -8,15 +8,19 @@
  * acknowledged; a new target of the same name takes it up again. When the last
  * volume is gone, so is the group.
  */
+#include <linux/delay.h>
 #include <linux/fs.h>
 #include <linux/idr.h>
 #include <linux/mm.h>
 #include <linux/sched/mm.h>
 #include <linux/part_stat.h>
 #include <linux/module.h>
+#include <linux/pid.h>
 #include <linux/poll.h>
 #include <linux/random.h>
+#include <linux/sched/signal.h>
 #include <linux/slab.h>
+#include <linux/sysfs.h>
 #include <linux/uaccess.h>
 #include "repagent.h"
 #include "compat.h"
@@ -225,24 +229,27 @@ static int rep_open(struct inode *inode, struct file *file)
 	struct rep_group *g = container_of(inode->i_cdev, struct rep_group, cdev);
 
 	if (test_and_set_bit_lock(0, &g->opened))
-		return -EBUSY;
+		return READ_ONCE(g->dead) ? -ENODEV : -EBUSY;
 	get_device(&g->dev);
 	file->private_data = g;
-	return nonseekable_open(inode, file);
-}
-
-static void hub_lost(struct rep_group *g)
-{
 	spin_lock_irq(&g->lock);
-	g->connected = false;
+	g->consumer = get_pid(task_tgid(current));
+	strscpy(g->consumer_name, current->group_leader->comm, sizeof(g->consumer_name));
 	spin_unlock_irq(&g->lock);
+	return nonseekable_open(inode, file);
 }
 
 static int rep_release(struct inode *inode, struct file *file)
 {
 	struct rep_group *g = file->private_data;
+	struct pid *consumer;
 
-	hub_lost(g);
+	spin_lock_irq(&g->lock);
+	g->connected = false;
+	consumer = g->consumer;
+	g->consumer = NULL;
+	spin_unlock_irq(&g->lock);
+	put_pid(consumer);
 	WRITE_ONCE(g->wait_seq, 0);
 	clear_bit_unlock(0, &g->opened);
 	put_device(&g->dev);
@@ -389,6 +396,8 @@ static int emit(struct rep_group *g, struct repagent_emit *e)
 	int i, err;
 
 	e->seq = 0;
+	if (e->reserved)
+		return -EINVAL;
 	switch (e->type) {
 	case REPAGENT_REC_CHECKPOINT:
 		if (!e->label[0] || strnlen(e->label, sizeof(e->label)) == sizeof(e->label))
@@ -528,9 +537,201 @@ static char *rep_devnode(REP_DEVNODE_CONST struct device *dev, umode_t *mode)
 	return kasprintf(GFP_KERNEL, "repagent/%s", dev_name(dev));
 }
 
+/* ---- attributes: /sys/class/repagent/<group>/ ---------------------------- */
+
+/*
+ * Taking a group's device away waits for the methods of its attributes, and is
+ * done under rep_groups_lock: so none of them may wait for that lock.
+ */
+
+static struct rep_group *group_of(struct device *dev)
+{
+	return container_of(dev, struct rep_group, dev);
+}
+
+/* "<capture> <reason>" */
+static ssize_t state_show(struct device *dev, struct device_attribute *attr, char *buf)
+{
+	struct rep_group *g = group_of(dev);
+	enum repagent_capture capture;
+	enum repagent_reason reason;
+
+	spin_lock_irq(&g->lock);
+	capture = g->capture;
+	reason = g->reason;
+	spin_unlock_irq(&g->lock);
+	return sysfs_emit(buf, "%s %s\n", rep_capture_names[capture],
+			  rep_reason_names[reason]);
+}
+static DEVICE_ATTR_RO(state);
+
+static ssize_t incarnation_show(struct device *dev, struct device_attribute *attr,
+				char *buf)
+{
+	return sysfs_emit(buf, "%016llx\n", group_of(dev)->ring.incarnation);
+}
+static DEVICE_ATTR_RO(incarnation);
+
+/* "<used>/<size> <last seq> <acked seq>", as in the status line */
+static ssize_t ring_show(struct device *dev, struct device_attribute *attr, char *buf)
+{
+	struct rep_group *g = group_of(dev);
+	u64 used, head, acked;
+
+	spin_lock_irq(&g->lock);
+	used = g->ring.payload_head - g->ring.payload_tail;
+	head = g->ring.head;
+	acked = g->ring.acked;
+	spin_unlock_irq(&g->lock);
+	return sysfs_emit(buf, "%llu/%llu %llu %llu\n", used >> SECTOR_SHIFT,
+			  g->ring.payload_size >> SECTOR_SHIFT, head - 1, acked);
+}
+static DEVICE_ATTR_RO(ring);
+
+/* A line for each: "<volume> active|loaded|lingering"; all fit into the page. */
+static ssize_t volumes_show(struct device *dev, struct device_attribute *attr, char *buf)
+{
+	struct rep_group *g = group_of(dev);
+	int i, len = 0;
+
+	mutex_lock(&g->mutex);
+	for (i = 0; i < REPAGENT_MAX_VOLUMES; i++) {
+		struct rep_volume *v = g->volumes[i];
+
+		if (v)
+			len += sysfs_emit_at(buf, len, "%s %s\n", v->name,
+					     v->active ? "active" :
+					     v->refs ? "loaded" : "lingering");
+	}
+	mutex_unlock(&g->mutex);
+	return len;
+}
+static DEVICE_ATTR_RO(volumes);
+
+/* Who has the group open. Returns its process id, as the caller sees it, or 0. */
+static pid_t get_consumer(struct rep_group *g, char *name)
+{
+	pid_t pid;
+
+	spin_lock_irq(&g->lock);
+	pid = pid_vnr(g->consumer);
+	strscpy(name, g->consumer ? g->consumer_name : "", TASK_COMM_LEN);
+	spin_unlock_irq(&g->lock);
+	return pid;
+}
+
+/* "<process id> <program>", the id 0 if it is beyond the reader's namespace; or "none" */
+static ssize_t consumer_show(struct device *dev, struct device_attribute *attr, char *buf)
+{
+	char name[TASK_COMM_LEN];
+	pid_t pid = get_consumer(group_of(dev), name);
+
+	if (!*name)
+		return sysfs_emit(buf, "none\n");
+	return sysfs_emit(buf, "%d %s\n", pid, name);
+}
+static DEVICE_ATTR_RO(consumer);
+
+/* Under rep_groups_lock: what keeps a group's volumes is let go. */
+static void let_go(struct rep_group *g)
+{
+	u64 left;
+	int i;
+
+	spin_lock_irq(&g->lock);
+	left = g->ring.head - 1 - g->ring.acked;
+	for (i = 0; i < REPAGENT_MAX_VOLUMES; i++)
+		if (g->volumes[i])
+			g->volumes[i]->remove_seq = 0;
+	spin_unlock_irq(&g->lock);
+	DMWARN("group %s goes, with %llu records that were not acknowledged", g->name, left);
+}
+
+/*
+ * Under rep_groups_lock, from the store of @attr. 0: the group is gone, but for
+ * the caller's way out.
+ */
+static int group_forget(struct rep_group *g, struct device_attribute *attr)
+{
+	char name[TASK_COMM_LEN];
+	int i, err = 0;
+	pid_t pid;
+
+	/* As if this were the consumer: no other can come in between. */
+	if (test_and_set_bit_lock(0, &g->opened)) {
+		pid = get_consumer(g, name);
+		DMERR("forget: group %s is in use: process %d (%s) has it open; stop that first",
+		      g->name, pid, name);
+		return -EBUSY;
+	}
+	/* New targets come under rep_groups_lock too. */
+	mutex_lock(&g->mutex);
+	for (i = 0; i < REPAGENT_MAX_VOLUMES && !err; i++) {
+		struct rep_volume *v = g->volumes[i];
+
+		if (!v || !v->refs)
+			continue;
+		DMERR("forget: group %s is in use: %s is its volume %s; remove that device first",
+		      g->name, dm_device_name(v->md), v->name);
+		err = -EBUSY;
+	}
+	mutex_unlock(&g->mutex);
+	if (err) {
+		clear_bit_unlock(0, &g->opened);
+		return err;
+	}
+	/* Whoever takes the device away would wait for this very method. */
+	if (!device_remove_file_self(&g->dev, attr))
+		return -ENODEV;
+	let_go(g);
+	reap(g);
+	return 0;
+}
+
+/* Removes a lingering group and its records. Takes the group's name or incarnation. */
+static ssize_t forget_store(struct device *dev, struct device_attribute *attr,
+			    const char *buf, size_t count)
+{
+	struct rep_group *g = group_of(dev);
+	char incarnation[17];
+	int err;
+
+	snprintf(incarnation, sizeof(incarnation), "%016llx", g->ring.incarnation);
+	if (!sysfs_streq(buf, g->name) && !sysfs_streq(buf, incarnation)) {
+		DMERR("forget \"%.*s\": expected the group's name, %s, or its incarnation, %s",
+		      min_t(int, 40, strcspn(buf, "\n")), buf, g->name, incarnation);
+		return -EINVAL;
+	}
+	/* The module must not go while its code takes its own attribute away. */
+	if (!try_module_get(THIS_MODULE))
+		return -ENODEV;
+	if (!mutex_trylock(&rep_groups_lock)) {
+		module_put(THIS_MODULE);
+		msleep(5);
+		return restart_syscall();
+	}
+	err = group_forget(g, attr);
+	mutex_unlock(&rep_groups_lock);
+	module_put(THIS_MODULE);
+	return err ?: count;
+}
+static DEVICE_ATTR_WO(forget);
+
+static struct attribute *rep_group_attrs[] = {
+	&dev_attr_state.attr,
+	&dev_attr_incarnation.attr,
+	&dev_attr_ring.attr,
+	&dev_attr_volumes.attr,
+	&dev_attr_consumer.attr,
+	&dev_attr_forget.attr,
+	NULL
+};
+ATTRIBUTE_GROUPS(rep_group);
+
 static struct class rep_class = {
 	.name		= "repagent",
 	.devnode	= rep_devnode,
+	.dev_groups	= rep_group_groups,
 };
 
 /* ---- groups -------------------------------------------------------------- */
@@ -690,7 +891,8 @@ static struct rep_volume *volume_create(struct rep_group *g, const char *name,
 	while (i < REPAGENT_MAX_VOLUMES && g->volumes[i])
 		i++;
 	if (i == REPAGENT_MAX_VOLUMES || g->next_id == U16_MAX) {
-		*error = "the group has as many volumes as it can have";
+		DMERR("volume \"%s\": group %s has no place for it", name, g->name);
+		*error = "the group has as many volumes as it can have: expected at most 64";
 		return ERR_PTR(-ENOSPC);
 	}
 	v = kzalloc(sizeof(*v), GFP_KERNEL);
@@ -983,16 +1185,10 @@ int __init rep_groups_init(void)
 void rep_groups_exit(void)
 {
 	struct rep_group *g, *next;
-	int i;
 
 	mutex_lock(&rep_groups_lock);
 	list_for_each_entry_safe(g, next, &rep_groups, list) {
-		spin_lock_irq(&g->lock);
-		for (i = 0; i < REPAGENT_MAX_VOLUMES; i++)
-			if (g->volumes[i])
-				g->volumes[i]->remove_seq = 0;
-		spin_unlock_irq(&g->lock);
-		DMWARN("group %s goes with records that were not acknowledged", g->name);
+		let_go(g);
 		reap(g);
 	}
 	mutex_unlock(&rep_groups_lock);

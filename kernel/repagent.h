@@ -4,7 +4,8 @@
  *
  * Locks, in the order they are taken:
  *
- *   rep_groups_lock (mutex)	the list of groups, their birth and death
+ *   rep_groups_lock (mutex)	the list of groups, their birth and death; a
+ *				method of a group's attributes only tries it
  *   rep_group.mutex		a group's volumes, their active targets
  *   rep_group.consumer_lock	(mutex) acknowledgement; innermost mutex
  *   rep_group.lock (spin, irq)	reservation, capture and image states, dirty bits
@@ -27,6 +28,7 @@
 #include <linux/kref.h>
 #include <linux/mutex.h>
 #include <linux/rbtree.h>
+#include <linux/sched.h>
 #include <linux/spinlock.h>
 #include <linux/wait.h>
 #include <linux/workqueue.h>
@@ -189,7 +191,9 @@ struct rep_group {
 	struct rep_volume	*volumes[REPAGENT_MAX_VOLUMES];	/* mutex and lock to change */
 	u16			next_id;	/* mutex */
 
-	unsigned long		opened;		/* bit 0: the consumer's */
+	unsigned long		opened;		/* bit 0: the consumer's, or that of who forgets the group */
+	struct pid		*consumer;	/* lock */
+	char			consumer_name[TASK_COMM_LEN];	/* lock */
 	struct mutex		consumer_lock;
 
 	spinlock_t		lock;

@@ -149,6 +149,78 @@ log_mark() { # later calls of kernel_log begin here
 }
 marks=0
 
+# --- Wrong input: it is refused, the word at fault is named, and so is what was expected ------------------
+
+made_before=''
+declare -a case_what=() case_word=() case_expected=() case_trouble=()
+
+# All cases are tried first, with a mark in the kernel's log before each; then the log is read once.
+begin_cases() {
+	local limit=/proc/sys/kernel/printk_devkmsg
+	# Else most of the marks would be dropped.
+	if [ "$(< $limit)" != on ]; then
+		defer eval "echo $(< $limit) > $limit"
+		echo on > $limit || die "the marks of the cases would be dropped from the kernel's log"
+	fi
+	all_made made_before
+}
+
+all_made() { # VARIABLE: every group, every device-mapper device
+	local IFS=' '
+	local -a _all=(/sys/class/repagent/* /sys/block/dm-*)
+	printf -v "$1" %s "${_all[*]}"
+}
+
+# Patterns are those of [[ =~ ]]; a WORD is a plain text.
+refuse() { # WHAT WORD EXPECTED COMMAND...: the command must fail, and make nothing
+	local trouble='' made_after
+	echo "$PREFIX case ${#case_what[@]}." > /dev/kmsg
+	case_what+=("$1")
+	case_word+=("$2")
+	case_expected+=("$3")
+	if "${@:4}" 2> /dev/null; then
+		trouble="it was accepted"
+	fi
+	all_made made_after
+	[ "$made_before" = "$made_after" ] ||
+		trouble+="${trouble:+; }before there was '$made_before', afterwards '$made_after'"
+	case_trouble+=("$trouble")
+}
+
+is_explained() { # TEXT WORD EXPECTED
+	local line
+	[[ $1 != *"$2"* ]] || [[ ! $1 =~ $3 ]] || return 0
+	note "nothing names '$2' and says '$3', but:"
+	while IFS= read -r line; do
+		note "$line"
+	done <<< "$1"
+	return 1
+}
+
+case_is_refused() { # NUMBER
+	[ -z "${case_trouble[$1]}" ] || { note "${case_trouble[$1]}"; return 1; }
+	[ -n "${case_log[$1]+there}" ] || { note "its mark is not in the kernel's log"; return 1; }
+	is_explained "${case_log[$1]}" "${case_word[$1]}" "${case_expected[$1]}"
+}
+
+declare -a case_log=()
+check_cases() { # one test for each
+	local line number=''
+	# Line by line: to cut a long text with patterns takes the shell ages.
+	while IFS= read -r line; do
+		if [[ $line == *" $PREFIX case "*. ]]; then
+			number=${line##* case }
+			number=${number%.}
+			case_log[number]=''
+		elif [ -n "$number" ]; then
+			case_log[number]+=$line$'\n'
+		fi
+	done < <(kernel_log)
+	for number in "${!case_what[@]}"; do
+		check "refused: ${case_what[number]}" case_is_refused "$number"
+	done
+}
+
 # --- Taking away what was made ----------------------------------------------------------------------------
 
 declare -a deferred=()

@@ -20,6 +20,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -42,6 +43,8 @@ static struct {
 	uint64_t until_seq;
 	uint64_t rate;			/* records a second */
 	uint64_t sample;
+	uint64_t flap;			/* ms */
+	uint64_t flaps;
 	uint64_t timeout;		/* s */
 	uint64_t seed;
 	bool drain;
@@ -51,6 +54,8 @@ static struct {
 	const char *state;
 	const char *ready;
 	const char *checkpoint;
+	uint64_t verify_sector;
+	uint64_t verify_sectors;
 } opt = {
 	.ack = ACK_EVERY,
 	.ack_every = 64,
@@ -72,6 +77,9 @@ static const char usage[] =
 "  --no-connect           do not tell the kernel anything of the hub\n"
 "  --hub REASON           say that the hub is not connected, and why: none,\n"
 "                         hub-refused, hub-full, fenced, paused\n"
+"  --flap MS:N            say N times, every MS: the hub refuses, the hub takes it\n"
+"  --verify SECTOR:COUNT  have that range of the one volume read into the stream, hold\n"
+"                         it against the replica, and end\n"
 "  --checkpoint LABEL     emit a checkpoint at the start\n"
 "  --state FILE           begin where FILE says, and leave FILE for the next\n"
 "  --ready FILE           create FILE once the ring is open\n"
@@ -91,7 +99,7 @@ static struct rng rng;
 
 static struct sample *samples;
 static size_t nr_samples, first_sample, max_samples;
-static uint64_t sampled, rechecked, acks, max_unacked;
+static uint64_t sampled, rechecked, acks, max_unacked, flaps, verified;
 static uint64_t acked, acked_end;
 
 static void on_signal(int sig)
@@ -190,6 +198,45 @@ static void dump(const struct repagent_slot *s)
 	       (uint64_t)s->pos, s->len, (uint64_t)s->end);
 }
 
+/* The range that --verify asked for has come: is it what the replica has? */
+static void check_verify(const struct repagent_slot *s)
+{
+	static uint8_t buf[REPAGENT_MAX_VERIFY];
+	const struct check_volume *v = &checker.volumes[0];
+
+	if (s->type != REPAGENT_REC_VERIFY || !opt.verify_sectors ||
+	    s->sector != opt.verify_sector || s->nr_sectors != opt.verify_sectors)
+		return;
+	if (s->len > sizeof(buf) || pread(v->replica, buf, s->len, (off_t)(s->sector * SECTOR)) != s->len)
+		die("the replica lacks the range to be verified");
+	if (memcmp(buf, ring.payload + s->pos, s->len))
+		check_error(&checker, "VERIFY has another content than the replica");
+	verified++;
+	stop = 1;
+}
+
+/* Ask for it, until the kernel has room for it. */
+static void ask_verify(void)
+{
+	struct repagent_emit emit = {
+		.type = REPAGENT_REC_VERIFY,
+		.sector = opt.verify_sector,
+		.nr_sectors = opt.verify_sectors,
+	};
+	struct repagent_volume_info v;
+	static bool asked;
+
+	if (asked || !opt.verify_sectors)
+		return;
+	if (ring_volume(&ring, 0, &v) < 0)
+		die("--verify: there is no volume");
+	emit.volume = v.id;
+	if (!ioctl(ring.fd, REPAGENT_IOC_EMIT, &emit))
+		asked = true;
+	else if (errno != EAGAIN && errno != ENOSPC)
+		die("--verify: EMIT: %s", strerror(errno));
+}
+
 /* Consumes the next record; false when there is none yet. */
 static bool consume(uint64_t next)
 {
@@ -215,6 +262,8 @@ static bool consume(uint64_t next)
 		acked_end = next == 1 ? 0 : s.end - s.len;
 	sample_add(&s);
 	check_record(&checker, &s, ring.payload + s.pos % ring.payload_size, acked_end);
+	if ((commit & 0xff) == REPAGENT_SLOT_READY)
+		check_verify(&s);
 	if (next - acked > max_unacked)
 		max_unacked = next - acked;
 	return true;
@@ -333,11 +382,30 @@ static void print_summary(void)
 	printf("acked %" PRIu64 "\n", acked);
 	printf("last %" PRIu64 "\n", checker.begun ? checker.next_seq - 1 : ring.acked);
 	printf("max_unacked %" PRIu64 "\n", max_unacked);
+	printf("verified %" PRIu64 "\n", verified);
+	printf("flaps %" PRIu64 "\n", flaps);
 	printf("dep_blocks %" PRIu64 "\n", checker.dep.blocks);
 	printf("dep_steps %" PRIu64 "\n", checker.dep.steps);
 	printf("dep_images %" PRIu64 "\n", checker.dep.images);
 	printf("label %s\n", checker.label[0] ? checker.label : "-");
 	printf("errors %" PRIu64 "\n", checker.errors);
+}
+
+/* Refuses, or takes the stream again, when it is time to. */
+static void flap(uint64_t begin, uint64_t now)
+{
+	uint64_t n = (now - begin) / (opt.flap * 500000);	/* half flaps */
+	static uint64_t done;
+	int ret;
+
+	if (n <= done || done == 2 * opt.flaps)
+		return;
+	ret = done % 2 ? ring_hub(&ring, true, REPAGENT_REASON_NONE) :
+			 ring_hub(&ring, false, REPAGENT_REASON_HUB_REFUSED);
+	if (ret < 0)
+		die("HUB: %s", strerror(-ret));
+	done++;
+	flaps = done / 2;
 }
 
 static void run(void)
@@ -361,6 +429,9 @@ static void run(void)
 			print_summary();
 			exit(EXIT_TIMEOUT);
 		}
+		if (opt.flap)
+			flap(begin, now);
+		ask_verify();
 		if (opt.until_seq && next > opt.until_seq)
 			break;
 		if (opt.drain && next > drain_to)
@@ -388,7 +459,7 @@ static void run(void)
 		if (opt.stop_after_idle && now - last_record > opt.stop_after_idle * 1000000 &&
 		    all_clean())
 			break;
-		if (ring_wait(&ring, next, info.events, 20) < 0)
+		if (ring_wait(&ring, next, info.events, opt.flap ? 2 : 20) < 0)
 			die("WAIT: %s", strerror(errno));
 		if (ring_info(&ring, &info) < 0)
 			die("INFO: %s", strerror(errno));
@@ -422,6 +493,17 @@ static void parse_ack(const char *arg)
 	}
 }
 
+static void parse_pair(const char *option, char *arg, uint64_t *one, uint64_t *two)
+{
+	char *colon = strchr(arg, ':');
+
+	if (!colon)
+		die("%s takes two numbers with a colon between them", option);
+	*colon++ = '\0';
+	*one = parse_number(arg);
+	*two = parse_number(colon);
+}
+
 static void parse_replica(char *arg)
 {
 	char *file = strchr(arg, '=');
@@ -438,7 +520,7 @@ static void parse_replica(char *arg)
 
 int main(int argc, char **argv)
 {
-	enum { REPLICA = 256, ACK, DEPENDENT, RATE, SAMPLE, NO_CONNECT, HUB, CHECKPOINT, STATE,
+	enum { REPLICA = 256, ACK, DEPENDENT, RATE, SAMPLE, NO_CONNECT, HUB, FLAP, VERIFY, CHECKPOINT, STATE,
 	       READY, SEED, DUMP, IDLE, DRAIN, UNTIL, TIMEOUT, HELP };
 	static const struct option options[] = {
 		{ "replica", required_argument, NULL, REPLICA },
@@ -448,6 +530,8 @@ int main(int argc, char **argv)
 		{ "sample", required_argument, NULL, SAMPLE },
 		{ "no-connect", no_argument, NULL, NO_CONNECT },
 		{ "hub", required_argument, NULL, HUB },
+		{ "flap", required_argument, NULL, FLAP },
+		{ "verify", required_argument, NULL, VERIFY },
 		{ "checkpoint", required_argument, NULL, CHECKPOINT },
 		{ "state", required_argument, NULL, STATE },
 		{ "ready", required_argument, NULL, READY },
@@ -488,6 +572,16 @@ int main(int argc, char **argv)
 			break;
 		case HUB:
 			opt.hub_reason = parse_reason(optarg);
+			break;
+		case FLAP:
+			parse_pair("--flap", optarg, &opt.flap, &opt.flaps);
+			if (!opt.flap)
+				die("--flap 0 makes no sense");
+			break;
+		case VERIFY:
+			parse_pair("--verify", optarg, &opt.verify_sector, &opt.verify_sectors);
+			if (!opt.verify_sectors || opt.verify_sectors > REPAGENT_MAX_VERIFY / SECTOR)
+				die("--verify takes 1 to %u sectors", REPAGENT_MAX_VERIFY / SECTOR);
 			break;
 		case CHECKPOINT:
 			opt.checkpoint = optarg;

@@ -2,13 +2,9 @@
 /*
  * The ring of a group behind /dev/repagent/<group>.
  */
-#include <ctype.h>
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <stdbool.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
@@ -16,6 +12,9 @@
 
 #include "../common/log.h"
 #include "group.h"
+
+#define STRINGIFY_(x)	#x
+#define STRINGIFY(x)	STRINGIFY_(x)
 
 static int call(struct ring *ring, unsigned long request, void *arg)
 {
@@ -128,50 +127,25 @@ void group_close(struct ring *ring)
 	close(ring->fd);
 }
 
-static bool has_open(const char *pid, const char *path)
-{
-	char dir[64], link[128], target[GROUP_PATH_MAX + 1];
-	bool found = false;
-	struct dirent *d;
-	ssize_t n;
-	DIR *fds;
-
-	snprintf(dir, sizeof(dir), "/proc/%.20s/fd", pid);
-	fds = opendir(dir);
-	if (!fds)
-		return false;
-	while (!found && (d = readdir(fds))) {
-		snprintf(link, sizeof(link), "%s/%.20s", dir, d->d_name);
-		n = readlink(link, target, sizeof(target) - 1);
-		if (n > 0) {
-			target[n] = '\0';
-			found = !strcmp(target, path);
-		}
-	}
-	closedir(fds);
-	return found;
-}
-
 /**
  * group_holder - find the process that has a group open
  * @group: its name
+ * @program: GROUP_PROGRAM_MAX bytes for the name of what it runs
  *
- * Return: its process id, or 0 if it cannot be found.
+ * Return: its process id; 0 if it lives in another namespace; -ESRCH if there is
+ * none any more, or another negative errno if it cannot be found out.
  */
-int group_holder(const char *group)
+int group_holder(const char *group, char *program)
 {
-	char path[GROUP_PATH_MAX];
-	struct dirent *d;
-	int pid = 0;
-	DIR *proc;
+	char path[64 + GROUP_PATH_MAX];
+	FILE *file;
+	int n, pid;
 
-	group_path(path, group);
-	proc = opendir("/proc");
-	if (!proc)
-		return 0;
-	while (!pid && (d = readdir(proc)))
-		if (isdigit((unsigned char)d->d_name[0]) && has_open(d->d_name, path))
-			pid = atoi(d->d_name);
-	closedir(proc);
-	return pid;
+	snprintf(path, sizeof(path), "/sys/class/repagent/%s/consumer", group);
+	file = fopen(path, "re");
+	if (!file)
+		return -errno;
+	n = fscanf(file, "%d %" STRINGIFY(GROUP_PROGRAM_LEN) "[^\n]", &pid, program);
+	fclose(file);
+	return n == 2 ? pid : -ESRCH;
 }

@@ -5,11 +5,13 @@
 
 #include "ring.h"
 
-#define GROUP_PATH_MAX	64
+#define GROUP_PATH_MAX		64
+#define GROUP_PROGRAM_LEN	63
+#define GROUP_PROGRAM_MAX	(GROUP_PROGRAM_LEN + 1)
 
 void group_path(char *path, const char *group);
 int group_open(struct ring *ring, const char *group);
 void group_close(struct ring *ring);
-int group_holder(const char *group);
+int group_holder(const char *group, char *program);
 
 #endif /* REPAGENT_GROUP_H */

@@ -152,11 +152,14 @@ static void parse_options(struct config *cfg, int argc, char **argv)
 			puts("repagentd " REPAGENT_VERSION);
 			exit(EXIT_SUCCESS);
 		case ':':
-			usage_error("'%s' lacks its value", argv[optind - 1]);
+			usage_error("'%s' lacks its value: expected one behind it", argv[optind - 1]);
 		default:
-			if (optopt && optopt < 256)
-				usage_error("'-%c' is unknown", optopt);
-			usage_error("'%s' is unknown", argv[optind - 1]);
+			if (optopt && strncmp(argv[optind - 1], "--", 2))
+				usage_error("'-%c' is unknown: expected an option that --help names", optopt);
+			if (optopt)
+				usage_error("'%s' takes no value: expected it without '='", argv[optind - 1]);
+			usage_error("'%s' is unknown, or stands for several: expected an option that --help names",
+				    argv[optind - 1]);
 		}
 	}
 	if (optind == argc)
@@ -165,7 +168,8 @@ static void parse_options(struct config *cfg, int argc, char **argv)
 		usage_error("'%s' is too much: expected one group", argv[optind + 1]);
 	cfg->group = argv[optind];
 	if (!uri_name_ok(cfg->group))
-		usage_error("'%s' is no name of a group: expected 1 to %d letters, digits, '_', '.' or '-'",
+		usage_error("'%s' is no name of a group: expected 1 to %d letters, digits, '_', '.' or '-', "
+			    "not beginning with '.' or '-'",
 			    cfg->group, REPAGENT_NAME_MAX);
 	if (!cfg->taps.all && !cfg->taps.nr)
 		usage_error("expected --tap URI: where should group %s be sent?", cfg->group);
@@ -227,8 +231,22 @@ static bool pause_or_stop(int signal_fd, const char *group)
 	return si.ssi_signo == SIGTERM || si.ssi_signo == SIGINT;
 }
 
+/* The group is taken.  Say by whom, and what to do. */
+static void say_holder(const char *group, int pid, const char *program)
+{
+	if (pid > 0)
+		log_err("group %s is served by process %d (%s) already, and a group has one daemon. "
+			"To have this one take over, stop that one first: kill %d; no record is lost meanwhile",
+			group, pid, program, pid);
+	else
+		log_err("group %s is served by another daemon already%s, and a group has one daemon. "
+			"To have this one take over, stop that one first; no record is lost meanwhile",
+			group, pid ? "" : ", in another container");
+}
+
 static int serve(const struct config *cfg, int signal_fd)
 {
+	char program[GROUP_PROGRAM_MAX];
 	enum daemon_end end;
 	bool told = false;
 	struct ring ring;
@@ -256,12 +274,10 @@ static int serve(const struct config *cfg, int signal_fd)
 			told = true;
 			break;
 		case -EBUSY:
-			pid = group_holder(cfg->group);
-			if (pid)
-				log_err("group %s is served by another daemon already: process %d",
-					cfg->group, pid);
-			else
-				log_err("group %s is served by another daemon already", cfg->group);
+			pid = group_holder(cfg->group, program);
+			if (pid == -ESRCH)
+				break;	/* it went just now: try again */
+			say_holder(cfg->group, pid, program);
 			return EXIT_FAILURE;
 		case -EPROTO:
 			return EXIT_FAILURE;
