@@ -12,8 +12,14 @@ CFLAGS ?= -O2 -g -fstack-protector-strong -D_FORTIFY_SOURCE=2
 # A warning stops the build in a checkout, where someone can mend it, and not in a release's tree.
 WERROR ?= $(if $(wildcard .git),1)
 
-# Every kernel whose headers are installed.
-KERNELS ?= $(patsubst /lib/modules/%/build/Makefile,%,$(wildcard /lib/modules/*/build/Makefile))
+# Every kernel whose headers are installed, and the debug kernel once it was made.
+debug_root    := $(BUILD)/debug-kernel/root
+debug_release := $(if $(wildcard $(BUILD)/debug-kernel/built),$(notdir $(wildcard $(debug_root)/lib/modules/*)))
+KERNELS ?= $(strip $(patsubst /lib/modules/%/build/Makefile,%,$(wildcard /lib/modules/*/build/Makefile)) \
+	$(debug_release))
+
+# RELEASE: where its modules are built.
+kernel_tree = $(if $(filter $(debug_release),$1),$(debug_root))/lib/modules/$1/build
 
 MAKEFLAGS += --no-builtin-rules
 .SUFFIXES:
@@ -39,12 +45,13 @@ modules: $(if $(wildcard kernel/Kbuild),$(KERNELS:%=$(BUILD)/modules/%/.built))
 	@[ -n "$(KERNELS)" ] || { echo "No kernel headers are installed: run tests/packages," \
 		"or apt install linux-headers-$$(uname -r)" >&2; exit 1; }
 
-$(BUILD)/modules/%/.built: $(module_sources) /lib/modules/%/build/Makefile
+.SECONDEXPANSION:
+$(BUILD)/modules/%/.built: $(module_sources) $$(call kernel_tree,$$*)/Makefile
 	@mkdir -p $(BUILD)/obj/$* $(@D)
 	@for file in $(module_sources); do \
 		cmp -s $$file $(BUILD)/obj/$*/$$file || cp --parents $$file $(BUILD)/obj/$*/ || exit; \
 	done
-	$(if $(V),,@)+$(MAKE) -C /lib/modules/$*/build M=$(abspath $(BUILD)/obj/$*/kernel) \
+	$(if $(V),,@)+$(MAKE) -C $(call kernel_tree,$*) M=$(abspath $(BUILD)/obj/$*/kernel) \
 		$(if $(WERROR),KCFLAGS=-Werror) --no-print-directory modules
 	@for module in $(BUILD)/obj/$*/kernel/*.ko; do \
 		cmp -s $$module $(@D)/$${module##*/} || cp $$module $(@D)/ || exit; \
@@ -169,7 +176,7 @@ dkms: dkms-remove
 	cp -r COPYING kernel include $(dkms_tree)/
 	sed 's/#MODULE_VERSION#/$(VERSION)/' dkms.conf > $(dkms_tree)/dkms.conf
 	dkms add -m $(dkms_name) -v $(VERSION)
-	@for kernel in $(KERNELS); do \
+	@for kernel in $(filter-out $(debug_release),$(KERNELS)); do \
 		set -x; dkms install -m $(dkms_name) -v $(VERSION) -k $$kernel || exit; \
 	done
 
@@ -188,8 +195,9 @@ dkms-remove:
 ##: check-dkms       the modules as a DKMS package
 ##: check-6.1        the tests of modules and programs, in a VM with that kernel
 ##: check-6.12       the same
+##: check-debug      the same on a kernel that checks itself, which is built first; not part of check: two hours
 
-.PHONY: packages demo check check-static check-unit check-vm check-dkms check-6.1 check-6.12
+.PHONY: packages demo check check-static check-unit check-vm check-dkms check-6.1 check-6.12 check-debug
 packages:
 	tests/packages
 
@@ -205,6 +213,12 @@ check: packages
 check-static check-unit check-vm check-dkms check-6.1 check-6.12: packages
 	+$(MAKE) --no-print-directory all
 	tests/check $(@:check-%=%)
+
+check-debug:
+	tests/packages debug
+	+tests/debug-kernel/build
+	+$(MAKE) --no-print-directory all
+	tests/check debug
 
 ##@ Else
 ##: clean            take build/ away
