@@ -195,7 +195,7 @@ dkms-remove:
 ##: check-dkms       the modules as a DKMS package
 ##: check-6.1        the tests of modules and programs, in a VM with that kernel
 ##: check-6.12       the same
-##: check-debug      the same on a kernel that checks itself, which is built first; not part of check: two hours
+##: check-debug      the same on a kernel that checks itself, which is built first; long, not part of check
 
 .PHONY: packages demo check check-static check-unit check-vm check-dkms check-6.1 check-6.12 check-debug
 packages:
