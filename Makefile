@@ -12,8 +12,14 @@ CFLAGS ?= -O2 -g -fstack-protector-strong -D_FORTIFY_SOURCE=2
 # A warning stops the build in a checkout, where someone can mend it, and not in a release's tree.
 WERROR ?= $(if $(wildcard .git),1)
 
-# Every kernel whose headers are installed.
-KERNELS ?= $(patsubst /lib/modules/%/build/Makefile,%,$(wildcard /lib/modules/*/build/Makefile))
+# Every kernel whose headers are installed, and the debug kernel once it was made.
+debug_root    := $(BUILD)/debug-kernel/root
+debug_release := $(if $(wildcard $(BUILD)/debug-kernel/built),$(notdir $(wildcard $(debug_root)/lib/modules/*)))
+KERNELS ?= $(strip $(patsubst /lib/modules/%/build/Makefile,%,$(wildcard /lib/modules/*/build/Makefile)) \
+	$(debug_release))
+
+# RELEASE: where its modules are built.
+kernel_tree = $(if $(filter $(debug_release),$1),$(debug_root))/lib/modules/$1/build
 
 MAKEFLAGS += --no-builtin-rules
 .SUFFIXES:
@@ -39,12 +45,13 @@ modules: $(if $(wildcard kernel/Kbuild),$(KERNELS:%=$(BUILD)/modules/%/.built))
 	@[ -n "$(KERNELS)" ] || { echo "No kernel headers are installed: run tests/packages," \
 		"or apt install linux-headers-$$(uname -r)" >&2; exit 1; }
 
-$(BUILD)/modules/%/.built: $(module_sources) /lib/modules/%/build/Makefile
+.SECONDEXPANSION:
+$(BUILD)/modules/%/.built: $(module_sources) $$(call kernel_tree,$$*)/Makefile
 	@mkdir -p $(BUILD)/obj/$* $(@D)
 	@for file in $(module_sources); do \
 		cmp -s $$file $(BUILD)/obj/$*/$$file || cp --parents $$file $(BUILD)/obj/$*/ || exit; \
 	done
-	$(if $(V),,@)+$(MAKE) -C /lib/modules/$*/build M=$(abspath $(BUILD)/obj/$*/kernel) \
+	$(if $(V),,@)+$(MAKE) -C $(call kernel_tree,$*) M=$(abspath $(BUILD)/obj/$*/kernel) \
 		$(if $(WERROR),KCFLAGS=-Werror) --no-print-directory modules
 	@for module in $(BUILD)/obj/$*/kernel/*.ko; do \
 		cmp -s $$module $(@D)/$${module##*/} || cp $$module $(@D)/ || exit; \
@@ -171,7 +178,7 @@ dkms: dkms-remove
 	cp -r COPYING kernel include $(dkms_tree)/
 	sed 's/#MODULE_VERSION#/$(VERSION)/' dkms.conf > $(dkms_tree)/dkms.conf
 	dkms add -m $(dkms_name) -v $(VERSION)
-	@for kernel in $(KERNELS); do \
+	@for kernel in $(filter-out $(debug_release),$(KERNELS)); do \
 		set -x; dkms install -m $(dkms_name) -v $(VERSION) -k $$kernel || exit; \
 	done
 
@@ -183,16 +190,19 @@ dkms-remove:
 
 ##@ Trying and testing (on Debian 12, as root: missing packages are installed)
 ##: demo             see it at work in a VM
-##: check            all that follows here but what says it is not, on each of the kernels
+##: check            all that follows here
 ##: check-static     sparse, cppcheck, shellcheck
 ##: check-unit       unit tests of the programs
 ##: check-vehicle    the tests of the VM that the tests run in
 ##: check-dkms       the modules as a DKMS package
 ##: check-6.1        the tests of modules and programs, in a VM with that kernel
 ##: check-6.12       the same
-##: check-vm         a real VM boots from a protected disk, then from its replica; not part of check
 
-.PHONY: packages demo check check-static check-unit check-vehicle check-dkms check-6.1 check-6.12 check-vm
+##@ Longer tests, which check leaves out
+##: check-vm         a real VM boots from a protected disk, then another from its replica
+##: check-debug      the tests on a kernel that checks itself, which is built first
+
+.PHONY: packages demo check check-static check-unit check-vehicle check-dkms check-6.1 check-6.12 check-vm check-debug
 packages:
 	tests/packages
 
@@ -206,9 +216,20 @@ check: packages
 	+$(MAKE) --no-print-directory all
 	tests/check static unit vehicle dkms 6.12 6.1
 
-check-static check-unit check-vehicle check-dkms check-6.1 check-6.12 check-vm: packages
+check-static check-unit check-vehicle check-dkms check-6.1 check-6.12: packages
 	+$(MAKE) --no-print-directory all
 	tests/check $(@:check-%=%)
+
+check-vm:
+	tests/packages vm
+	+$(MAKE) --no-print-directory all
+	tests/check vm
+
+check-debug:
+	tests/packages debug
+	+tests/debug-kernel/build
+	+$(MAKE) --no-print-directory all
+	tests/check debug
 
 ##@ Measuring
 ##: bench            what protection costs, beside other device-mapper targets, DRBD and MD

@@ -7,7 +7,8 @@
 # Functions that set something up end the test when they fail. Nothing sleeps for luck: wait_for polls for a
 # condition, with a bound.
 #
-# Knobs: TEST_LONG=1 for longer runs, SEED=n to repeat one, KEEP=1 to keep $TMP.
+# Knobs: TEST_LONG=1 for longer runs, SEED=n to repeat one, KEEP=1 to keep $TMP, TEST_SLOW=n to wait n times as
+# long for what a slow kernel is to do.
 
 set -u
 cd "$(dirname "${BASH_SOURCE[0]}")" || exit 1
@@ -27,7 +28,7 @@ PATH=$TOOLS:$PATH:/usr/sbin:/sbin
 export PATH DM_DISABLE_UDEV=1 LC_ALL=C
 
 GROUP=g$$
-: "${SEED:=$((RANDOM * 32768 + RANDOM))}"
+: "${SEED:=$((RANDOM * 32768 + RANDOM))}" "${TEST_SLOW:=1}"
 
 # --- KTAP -------------------------------------------------------------------------------------------------
 
@@ -137,7 +138,7 @@ ktap_finished() { # the end of every other test
 
 # --- The kernel's log -------------------------------------------------------------------------------------
 
-SPLAT='\bBUG: |\bWARNING: |\bOops\b|general protection fault|blocked for more than|soft lockup|detected stall|refcount_t: |list_(add|del) corruption|KASAN:|UBSAN:|possible recursive locking|circular locking|Objects remaining in'
+SPLAT='\bBUG: |\bWARNING: |\bOops\b|general protection fault|blocked for more than|soft lockup|detected stall|refcount_t: |list_(add|del) corruption|KASAN:|UBSAN:|possible recursive locking|circular locking|inconsistent lock state|suspicious RCU usage|Invalid wait context|bad unlock balance|non-static key|ODEBUG: |Objects remaining in'
 
 kernel_log() { # since the test began
 	dmesg | sed "1,/ $MARK\$/d"
@@ -260,8 +261,8 @@ nap() { # SECONDS, without a process
 	read -rt "$1" <> "$TMP/never"
 }
 
-wait_for() { # SECONDS COMMAND...: until it succeeds
-	local end=$((${EPOCHREALTIME/./} + $1 * 1000000))
+wait_for() { # SECONDS COMMAND...: until it succeeds; TEST_SLOW times as long
+	local end=$((${EPOCHREALTIME/./} + $1 * TEST_SLOW * 1000000))
 	shift
 	until "$@"; do
 		if ((${EPOCHREALTIME/./} >= end)); then
@@ -569,6 +570,64 @@ trace_stop() {
 
 trace_count() { # PATTERN
 	grep -cE -e "$1" "$TRACE/trace"
+}
+
+# --- Faults injected into the kernel, by a kernel that can ------------------------------------------------
+
+FAULTS=/sys/kernel/debug
+FAULTS_MAX=1000000000 # what "times" counts down from
+
+# NAME is failslab, fail_page_alloc or fail_make_request; what is not given is as it was, at first as below.
+inject() { # NAME ATTRIBUTE=VALUE...: probability in percent, 0: not any more
+	local word
+	for word in "${@:2}"; do
+		echo "${word#*=}" > "$FAULTS/$1/${word%%=*}" || die "$1 has no ${word%%=*}, or it cannot be ${word#*=}"
+	done
+}
+
+prepare_faults() { # NAME...: none yet; the test is skipped where the kernel has not each of them
+	local name
+	[ -d $FAULTS/tracing ] || mount -t debugfs none $FAULTS || ktap_skip_all "no debugfs"
+	for name; do
+		[ -d "$FAULTS/$name" ] || ktap_skip_all "the kernel has no $name"
+	done
+	for name; do
+		inject "$name" probability=0 interval=1 times=$FAULTS_MAX space=0 verbose=0 task-filter=N
+		defer inject "$name" probability=0
+	done
+}
+
+injected() { # NAME: how many there were
+	echo $((FAULTS_MAX - $(< "$FAULTS/$1/times")))
+}
+
+# Only what the module's own code allocates, itself or in what it calls; with or without waiting. What kmemleak needs to
+# remember such an allocation is not counted among them.
+inject_into_module() { # NAME...
+	local name address type symbol module start end='' from=0 to=0
+	[ -e $FAULTS/failslab/require-start ] || ktap_skip_all "the kernel's faults have no stack filter"
+	[ -d /sys/module/dm_repagent_mod ] || modprobe dm-repagent || die "no module"
+	start=$(< /sys/module/dm_repagent_mod/sections/.text)
+	# A text ends before the symbol that follows its last function, whosever that is.
+	while read -r address type symbol module; do
+		if [ "$module" = '[dm_repagent_mod]' ] && [[ $type == [tT] ]]; then
+			end=next
+		elif [ "$end" = next ]; then
+			end=0x$address
+		fi
+		if [ "$symbol" = __alloc_object ]; then
+			from=0x$address to=next
+		elif [ "$to" = next ]; then
+			to=0x$address
+		fi
+	done < <(sort /proc/kallsyms | grep -A 1 -E ' __alloc_object$|\[dm_repagent_mod\]$'
+		printf '%016x d end\n' $((start + 0x100000)))
+	[[ $end == 0x* ]] || die "/proc/kallsyms does not tell where the module's text ends"
+	for name; do
+		inject "$name" require-start="$start" require-end="$end" reject-start="$from" reject-end="$to" \
+			stacktrace-depth=32 ignore-gfp-wait=N
+	done
+	note "faults in $start-$end, not in $from-$to"
 }
 
 # --- Hubs: stock NBD servers ------------------------------------------------------------------------------

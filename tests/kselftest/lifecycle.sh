@@ -28,7 +28,7 @@ start_writer oracle oracle --threads 3 --seed "$SEED" --rate 300 --max 64k --sec
 
 declare -A count=()
 step() { # COMMAND...: of dmsetup, which must not hang
-	timeout -k 1 30 dmsetup --noudevsync "$@" && return
+	timeout -k 1 $((30 * TEST_SLOW)) dmsetup --noudevsync "$@" && return
 	show_state
 	die "round $round, $what: dmsetup $* failed with status $?"
 }
