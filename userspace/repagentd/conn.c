@@ -25,6 +25,8 @@
 #define MAX_REQUEST	(32 * MIB)	/* where the server names no limit */
 #define MAX_BYTES	(16 * MIB)	/* of payload in flight */
 #define SLOTS_KEPT	2		/* for a flush and a heartbeat */
+#define REPLIES		16		/* that are worth a wakeup */
+#define REPLY_MIN	16		/* bytes of a simple reply */
 #define MIN_BLOCK	512		/* a record may be as small */
 
 static const char *const op_name[] = {
@@ -43,6 +45,37 @@ void fault(struct conn *c, enum conn_fault what, const char *fmt, ...)
 	va_start(ap, fmt);
 	vsnprintf(c->why, sizeof(c->why), fmt, ap);
 	va_end(ap);
+}
+
+/*
+ * Requests that are sent in one go share packets: a packet costs more than a
+ * request of 4 KiB. What is held back leaves with conn_update(), or by itself
+ * after 200 ms (tcp(7), TCP_CORK). Without TCP there is nothing to be gained.
+ */
+static void cork(struct conn *c, int on)
+{
+	if (c->corked == on || c->uncorkable)
+		return;
+	if (setsockopt(nbd_aio_get_fd(c->nbd), IPPROTO_TCP, TCP_CORK, &on, sizeof(on)) < 0)
+		c->uncorkable = true;
+	else
+		c->corked = on;
+}
+
+/*
+ * Replies are waited for by the dozen while many are due, so that the server's
+ * work and ours do not take turns with each one. A reply has 16 bytes at least,
+ * so what is waited for will come; how long that may take conn_late() bounds.
+ */
+static void expect_replies(struct conn *c)
+{
+	int due = __builtin_popcountll(c->inflight.used);
+	int bytes = due >= 2 * REPLIES ? REPLIES * REPLY_MIN : 1;
+
+	if (c->lowat == bytes || c->uncorkable)
+		return;
+	if (!setsockopt(nbd_aio_get_fd(c->nbd), SOL_SOCKET, SO_RCVLOWAT, &bytes, sizeof(bytes)))
+		c->lowat = bytes;
 }
 
 /* libnbd says "nbd_function: what: why"; the function is of no interest. */
@@ -188,6 +221,7 @@ void conn_write(struct conn *c, const void *data, uint64_t start, uint64_t len,
 	nbd_completion_callback cb;
 	struct conn_request *rq = request(c, OP_WRITE, start, len, tag, &cb);
 
+	cork(c, true);
 	c->bytes += len;
 	sent(c, rq, nbd_aio_pwrite(c->nbd, data, len, start, cb, 0));
 }
@@ -204,6 +238,7 @@ void conn_zero(struct conn *c, uint64_t start, uint64_t len, unsigned int tag)
 	nbd_completion_callback cb;
 	struct conn_request *rq = request(c, OP_ZERO, start, len, tag, &cb);
 
+	cork(c, true);
 	sent(c, rq, nbd_aio_zero(c->nbd, len, start, cb, 0));
 }
 
@@ -219,6 +254,7 @@ void conn_trim(struct conn *c, uint64_t start, uint64_t len, unsigned int tag)
 	nbd_completion_callback cb;
 	struct conn_request *rq = request(c, OP_TRIM, start, len, tag, &cb);
 
+	cork(c, true);
 	sent(c, rq, nbd_aio_trim(c->nbd, len, start, cb, 0));
 }
 
@@ -314,6 +350,8 @@ void conn_update(struct conn *c)
 
 	if (!c->nbd || c->dead)
 		return;
+	cork(c, false);
+	expect_replies(c);
 	if (nbd_aio_is_dead(c->nbd) || nbd_aio_is_closed(c->nbd)) {
 		died(c);
 		return;
@@ -338,6 +376,20 @@ void conn_update(struct conn *c)
 	}
 }
 
+/* libnbd takes one reply at a time. */
+static int read_replies(struct conn *c)
+{
+	uint64_t before;
+	int r;
+
+	do {
+		before = c->inflight.used;
+		r = nbd_aio_notify_read(c->nbd);
+	} while (!r && c->inflight.used && c->inflight.used != before &&
+		 nbd_aio_get_direction(c->nbd) & LIBNBD_AIO_DIRECTION_READ);
+	return r;
+}
+
 static void conn_ready(struct watch *watch, uint32_t events)
 {
 	struct conn *c = (struct conn *)watch;
@@ -348,12 +400,32 @@ static void conn_ready(struct watch *watch, uint32_t events)
 		return;
 	dir = nbd_aio_get_direction(c->nbd);
 	if (dir & LIBNBD_AIO_DIRECTION_READ && events & (EPOLLIN | EPOLLHUP | EPOLLERR))
-		r = nbd_aio_notify_read(c->nbd);
+		r = read_replies(c);
 	else if (dir & LIBNBD_AIO_DIRECTION_WRITE && events & (EPOLLOUT | EPOLLHUP | EPOLLERR))
 		r = nbd_aio_notify_write(c->nbd);
 	if (r < 0)
 		died(c);
 	conn_update(c);
+}
+
+/**
+ * conn_late - whether replies may have come that the loop was not told of
+ * @c: the connection
+ *
+ * If so, conn_look() is to be called within a millisecond or two.
+ */
+bool conn_late(const struct conn *c)
+{
+	return c->nbd && !c->dead && c->lowat > 1;
+}
+
+/**
+ * conn_look - take the replies that have come
+ * @c: the connection
+ */
+void conn_look(struct conn *c)
+{
+	conn_ready(&c->watch, EPOLLIN);
 }
 
 /**
@@ -388,6 +460,9 @@ void conn_close(struct conn *c)
 	c->state = CONN_CLOSED;
 	c->fault = FAULT_NONE;
 	c->dead = false;
+	c->corked = false;
+	c->uncorkable = false;
+	c->lowat = 1;
 	c->inflight.used = 0;
 	c->bytes = 0;
 	c->interest = 0;

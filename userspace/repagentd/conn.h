@@ -49,6 +49,9 @@ struct conn_request {
  * struct conn
  * @uri:	where it leads
  * @dead:	nothing will come from it any more
+ * @corked:	what is sent waits for conn_update()
+ * @uncorkable:	it is no TCP
+ * @lowat:	bytes of replies that make the socket readable
  * @why:	the fault in words, with a remedy where there is one
  * @size:	of the export, bytes
  * @max_request: bytes
@@ -66,6 +69,9 @@ struct conn {
 	enum conn_state state;
 	enum conn_fault fault;
 	bool dead;
+	bool corked;
+	bool uncorkable;
+	int lowat;
 	char why[512];
 	char uri[URI_MAX];
 
@@ -94,6 +100,8 @@ void conn_trim(struct conn *c, uint64_t start, uint64_t len, unsigned int tag);
 void conn_flush(struct conn *c, unsigned int tag);
 void conn_tick(struct conn *c);
 void conn_update(struct conn *c);
+bool conn_late(const struct conn *c);
+void conn_look(struct conn *c);
 bool conn_quiet(const struct conn *c);
 
 #endif /* REPAGENT_CONN_H */

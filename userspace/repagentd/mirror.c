@@ -33,6 +33,7 @@
 #include "tap.h"
 
 #define TICK		NSEC_PER_SEC
+#define LOOK		NSEC_PER_MSEC
 #define ZERO_PIECE	(256 * KIB)	/* of zeroes that must be written */
 
 static unsigned char zero_page[ZERO_PIECE];	/* never written: costs no memory */
@@ -53,6 +54,7 @@ struct target {
  * struct mirror
  * @deadline:	of the state, ns; UINT64_MAX without one
  * @next_tick:	when the connections are looked after
+ * @next_look:	when replies are looked for that woke nobody, or UINT64_MAX
  * @pause:	before the next try, ns
  * @record, @sent: the newest record if it is only partly sent, and how many
  *		bytes of it are; record.seq 0: none
@@ -68,6 +70,7 @@ struct mirror {
 	enum mirror_state state;
 	uint64_t deadline;
 	uint64_t next_tick;
+	uint64_t next_look;
 	uint64_t pause;
 	struct epochs epochs;
 	struct record record;
@@ -434,7 +437,7 @@ static int stream_on(struct mirror *m)
 	do {
 		r = take(m);
 		if (r < 0 || m->state != STREAM)
-			return r;
+			break;
 		more = r;
 		if ((!m->record.seq || !m->sent) &&
 		    epochs_close(&m->epochs, m->dry && !m->epochs.epoch[m->epochs.open].pending,
@@ -459,7 +462,7 @@ static int stream_on(struct mirror *m)
 
 	for (t = m->target; t < m->end; t++)
 		conn_update(&t->conn);
-	return 0;
+	return r < 0 ? r : 0;
 }
 
 static void tick(struct mirror *m)
@@ -475,6 +478,28 @@ static void tick(struct mirror *m)
 		conn_tick(&t->conn);
 }
 
+/* Not all replies wake us: conn_late(). */
+static void look_for_replies(struct mirror *m)
+{
+	struct target *t;
+
+	if (m->loop->now < m->next_look)
+		return;
+	m->next_look = UINT64_MAX;
+	for (t = m->target; t < m->end; t++)
+		if (conn_late(&t->conn))
+			conn_look(&t->conn);
+}
+
+static void plan_look(struct mirror *m)
+{
+	struct target *t;
+
+	for (t = m->target; t < m->end && m->next_look == UINT64_MAX; t++)
+		if (conn_late(&t->conn))
+			m->next_look = m->loop->now + LOOK;
+}
+
 static int mirror_run(struct tap *tap)
 {
 	struct mirror *m = to_mirror(tap);
@@ -482,6 +507,7 @@ static int mirror_run(struct tap *tap)
 	int r = 0;
 
 	tick(m);
+	look_for_replies(m);
 	if (m->state == DOWN && is_late(m)) {
 		m->state = CONNECT;
 		m->deadline = m->loop->now + m->cfg->timeout;
@@ -503,6 +529,7 @@ static int mirror_run(struct tap *tap)
 	}
 	if (!r && m->state == RETIRE && (is_late(m) || all_quiet(m)))
 		go_down(m);
+	plan_look(m);
 	return r;
 }
 
@@ -526,6 +553,8 @@ static uint64_t mirror_deadline(const struct tap *tap)
 {
 	const struct mirror *m = to_mirror(tap);
 
+	if (m->next_look < m->deadline && m->next_look < m->next_tick)
+		return m->next_look;
 	return m->deadline < m->next_tick ? m->deadline : m->next_tick;
 }
 
@@ -571,6 +600,7 @@ struct tap *mirror_new(const struct config *cfg, struct loop *loop,
 	m->stream = stream;
 	m->end = m->target;
 	m->state = DOWN;
+	m->next_look = UINT64_MAX;
 	m->pause = cfg->retry_min;
 	/* Two epochs at most half fill the ring. */
 	m->epochs.limits = (struct epoch_limits) {
