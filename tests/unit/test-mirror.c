@@ -329,7 +329,7 @@ static pid_t nbdkit_ready(const char *socket, const char *image, const char *fil
 	return pid;
 }
 
-static pid_t nbd_server(struct bench *b)
+static pid_t nbd_server(struct bench *b, const char *options)
 {
 	char conf[128], socket[128], pid_file[128];
 	int pid = 0;
@@ -343,7 +343,7 @@ static pid_t nbd_server(struct bench *b)
 	fprintf(f, "[generic]\nunixsock=%s\nport=%d\nlistenaddr=127.0.0.1\n", socket,
 		20000 + getpid() % 10000);
 	for (int i = 0; i < 2; i++)
-		fprintf(f, "[v%d]\nexportname=%s\nflush=true\ntrim=true\n", i, b->disk[i].image);
+		fprintf(f, "[v%d]\nexportname=%s\n%s", i, b->disk[i].image, options);
 	fclose(f);
 	run((char *[]) { "nbd-server", "-C", conf, "-p", pid_file, NULL });
 	await_socket(socket);
@@ -416,7 +416,7 @@ static void test_nbd_server(void **state)
 	begin(&b, "nbd+unix:///%%v?socket=%s/s");
 	add_disk(&b, 0, "v0");
 	add_disk(&b, 1, "v1");
-	b.server = nbd_server(&b);
+	b.server = nbd_server(&b, "flush=true\ntrim=true\n");
 	plain(&b, 8000);
 	finish(&b);
 }
@@ -545,6 +545,29 @@ static void test_refused(void **state)
 	finish(&b);
 }
 
+/* Nobody could know when its records are durable. */
+static void test_no_flush(void **state)
+{
+	struct bench b;
+
+	(void)state;
+	begin(&b, "nbd+unix:///%%v?socket=%s/s");
+	add_disk(&b, 0, "v0");
+	b.server = nbd_server(&b, "");
+	start_daemon(&b);
+	put_many(&b, 10);
+	assert_true(simring_wait_hub(b.sim, 0, REPAGENT_REASON_HUB_REFUSED, 10));
+	assert_int_equal(simring_acked(b.sim), 0);
+	finish(&b);
+
+	begin(&b, "nbd+unix:///%%v?socket=%s/s");
+	b.cfg.allow_no_flush = true;
+	add_disk(&b, 0, "v0");
+	b.server = nbd_server(&b, "");
+	plain(&b, 200);
+	finish(&b);
+}
+
 static void test_small_grows(void **state)
 {
 	struct bench b;
@@ -594,7 +617,7 @@ static void test_volume_comes_and_goes(void **state)
 	add_disk(&b, 0, "v0");
 	in_dir(b.disk[1].image, sizeof(b.disk[1].image), "v1.img");
 	make_image(b.disk[1].image, VOLUME_SIZE);
-	b.server = nbd_server(&b);
+	b.server = nbd_server(&b, "flush=true\ntrim=true\n");
 	start_daemon(&b);
 	put_many(&b, 1000);
 	add_disk(&b, 1, "v1");
@@ -865,6 +888,7 @@ int main(void)
 		cmocka_unit_test(test_forbidden),
 		cmocka_unit_test(test_failing),
 		cmocka_unit_test(test_refused),
+		cmocka_unit_test(test_no_flush),
 		cmocka_unit_test(test_small_grows),
 		cmocka_unit_test(test_read_only),
 		cmocka_unit_test(test_volume_comes_and_goes),
