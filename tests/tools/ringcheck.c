@@ -116,9 +116,16 @@ static int lookup(void *ctx, uint16_t id, char *name, uint64_t *sectors)
 	return -ENOENT;
 }
 
+/* From the end: if the payload is still being copied, that is where it lacks. */
 static uint32_t record_crc(const struct repagent_slot *s)
 {
-	return crc32c(crc32c(0, s, sizeof(*s)), ring.payload + s->pos, s->len);
+	uint32_t crc = crc32c(0, s, sizeof(*s)), left = s->len, n;
+
+	for (; left; left -= n) {
+		n = left < 4096 ? left : 4096;
+		crc = crc32c(crc, ring.payload + s->pos + left - n, n);
+	}
+	return crc;
 }
 
 static void sample_add(const struct repagent_slot *s)
