@@ -188,8 +188,9 @@ dkms-remove:
 ##: check-dkms       the modules as a DKMS package
 ##: check-6.1        the tests of modules and programs, in a VM with that kernel
 ##: check-6.12       the same
+##: check-mutants    whether the tests find bugs that are planted, one by one; not part of check: an hour
 
-.PHONY: packages demo check check-static check-unit check-vm check-dkms check-6.1 check-6.12
+.PHONY: packages demo check check-static check-unit check-vm check-dkms check-6.1 check-6.12 check-mutants
 packages:
 	tests/packages
 
@@ -205,6 +206,9 @@ check: packages
 check-static check-unit check-vm check-dkms check-6.1 check-6.12: packages
 	+$(MAKE) --no-print-directory all
 	tests/check $(@:check-%=%)
+
+check-mutants: packages
+	tests/check-mutants
 
 ##@ Else
 ##: clean            take build/ away
