@@ -17,10 +17,10 @@ create_volume "$NAME" "$ORIGIN" "$GROUP" v0
 hub_image v0 24
 start_ringcheck --replica "v0=$HUB/v0"
 must_wait_for 30 status_is "$NAME" image=clean
-# Each place is written by four threads at a time, and then no more.
+# Each place is written by four threads at a time, in pieces of different lengths, and then no more.
 for offset in 0 8 16; do
 	run_writer "together-$offset" oracle --sequential --threads 4 --ops 128 --seed $((SEED + offset)) --mix write=1 \
-		--min 256k --max 256k --offset ${offset}M --range 8M "$(dev "$NAME")" || die "a write failed"
+		--min 200k --max 256k --align 4k --offset ${offset}M --range 8M "$(dev "$NAME")" || die "a write failed"
 	# The ring has room for this much.
 	read_status "$NAME"
 	must_wait_for 30 status_past "$NAME" acked "${ST[last]}"
@@ -32,14 +32,14 @@ check "... and the replica is the disk" same "$ORIGIN" "$HUB/v0"
 GROUP=$GROUP-slow
 NAME=$PREFIX-v1
 make_origin BACKING loop 4
-create_dm "$PREFIX-slow" "0 8192 delay $BACKING 0 0 $BACKING 0 100"
+create_dm "$PREFIX-slow" "0 8192 delay $BACKING 0 0 $BACKING 0 400"
 ORIGIN=$(dev "$PREFIX-slow")
 create_volume "$NAME" "$ORIGIN" "$GROUP" v1 ring 1
 hub_image v1 4
 start_ringcheck --replica "v1=$HUB/v1" --ack every:16
 must_wait_for 30 status_is "$NAME" image=clean
 write_along() { # SEED
-	start_writer along oracle --threads 12 --seed $((SEED + $1)) --mix write=1 --max 64k --seconds 60 "$(dev "$NAME")"
+	start_writer along oracle --threads 12 --seed $((SEED + $1)) --mix write=1 --min 32k --max 64k --seconds 60 "$(dev "$NAME")"
 	read_status "$NAME"
 	must_wait_for 20 status_past "$NAME" last $((ST[last] + 24))
 }
@@ -52,7 +52,8 @@ for ((round = 0; round < rounds; round++)); do
 	check "resync $round beside writes: the replica is the disk" same "$ORIGIN" "$HUB/v1"
 done
 
-# Now with something missing: the ring overflows, and the resync of that is interrupted while it waits for writes.
+# Now with something missing: the ring overflows, and the resync of that is interrupted while it waits for the writes
+# that were on their way when it began.
 write_along 100
 inside=0
 for _ in 1 2; do
