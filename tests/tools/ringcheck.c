@@ -47,6 +47,7 @@ static struct {
 	bool drain;
 	bool dump;
 	bool no_connect;
+	bool spin;
 	int hub_reason;			/* -1: connected */
 	const char *state;
 	const char *ready;
@@ -69,6 +70,7 @@ static const char usage[] =
 "  --dependent            check depwriter's blocks in every consistent prefix\n"
 "  --rate N               consume at most N records a second\n"
 "  --sample N             read one record of N twice; default: 8\n"
+"  --spin                 do not sleep for the next record, but look again and again\n"
 "  --no-connect           do not tell the kernel anything of the hub\n"
 "  --hub REASON           say that the hub is not connected, and why: none,\n"
 "                         hub-refused, hub-full, fenced, paused\n"
@@ -197,6 +199,11 @@ static void dump(const struct repagent_slot *s)
 	       (uint64_t)s->pos, s->len, (uint64_t)s->end);
 }
 
+static bool is_there(uint64_t commit, uint64_t seq)
+{
+	return commit >> REPAGENT_SLOT_SHIFT >= seq && (commit & 0xff) != REPAGENT_SLOT_BUSY;
+}
+
 /* Consumes the next record; false when there is none yet. */
 static bool consume(uint64_t next)
 {
@@ -204,7 +211,7 @@ static bool consume(uint64_t next)
 	uint64_t seq = commit >> REPAGENT_SLOT_SHIFT;
 	struct repagent_slot s;
 
-	if (seq < next || (commit & 0xff) == REPAGENT_SLOT_BUSY)
+	if (!is_there(commit, next))
 		return false;
 	if (seq > next) {
 		check_error(&checker, "its slot was taken by %" PRIu64 " before it was acknowledged",
@@ -395,7 +402,10 @@ static void run(void)
 		if (opt.stop_after_idle && now - last_record > opt.stop_after_idle * 1000000 &&
 		    all_clean())
 			break;
-		if (ring_wait(&ring, next, info.events, 20) < 0)
+		/* Without a system call in between: to be there in the moment when it is published. */
+		for (int i = 0; opt.spin && i < 1000000 && !is_there(ring_commit(&ring, next), next); i++)
+			;
+		if (ring_wait(&ring, next, info.events, opt.spin ? 0 : 20) < 0)
 			die("WAIT: %s", strerror(errno));
 		if (ring_info(&ring, &info) < 0)
 			die("INFO: %s", strerror(errno));
@@ -446,13 +456,14 @@ static void parse_replica(char *arg)
 int main(int argc, char **argv)
 {
 	enum { REPLICA = 256, ACK, DEPENDENT, RATE, SAMPLE, NO_CONNECT, HUB, CHECKPOINT, STATE,
-	       READY, SEED, DUMP, IDLE, DRAIN, UNTIL, TIMEOUT, HELP };
+	       READY, SEED, DUMP, IDLE, DRAIN, UNTIL, TIMEOUT, SPIN, HELP };
 	static const struct option options[] = {
 		{ "replica", required_argument, NULL, REPLICA },
 		{ "ack", required_argument, NULL, ACK },
 		{ "dependent", no_argument, NULL, DEPENDENT },
 		{ "rate", required_argument, NULL, RATE },
 		{ "sample", required_argument, NULL, SAMPLE },
+		{ "spin", no_argument, NULL, SPIN },
 		{ "no-connect", no_argument, NULL, NO_CONNECT },
 		{ "hub", required_argument, NULL, HUB },
 		{ "checkpoint", required_argument, NULL, CHECKPOINT },
@@ -489,6 +500,9 @@ int main(int argc, char **argv)
 			break;
 		case SAMPLE:
 			opt.sample = parse_number(optarg);
+			break;
+		case SPIN:
+			opt.spin = true;
 			break;
 		case NO_CONNECT:
 			opt.no_connect = true;
