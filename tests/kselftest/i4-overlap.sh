@@ -32,14 +32,14 @@ check "... and the replica is the disk" same "$ORIGIN" "$HUB/v0"
 GROUP=$GROUP-slow
 NAME=$PREFIX-v1
 make_origin BACKING loop 4
-create_dm "$PREFIX-slow" "0 8192 delay $BACKING 0 0 $BACKING 0 400"
+create_dm "$PREFIX-slow" "0 8192 delay $BACKING 0 0 $BACKING 0 100"
 ORIGIN=$(dev "$PREFIX-slow")
 create_volume "$NAME" "$ORIGIN" "$GROUP" v1 ring 1
 hub_image v1 4
-start_ringcheck --replica "v1=$HUB/v1" --ack every:16
+start_ringcheck --replica "v1=$HUB/v1" --ack every:4
 must_wait_for 30 status_is "$NAME" image=clean
 write_along() { # SEED
-	start_writer along oracle --threads 12 --seed $((SEED + $1)) --mix write=1 --min 32k --max 64k --seconds 60 "$(dev "$NAME")"
+	start_writer along oracle --threads 12 --seed $((SEED + $1)) --mix write=1 --max 64k --seconds 60 "$(dev "$NAME")"
 	read_status "$NAME"
 	must_wait_for 20 status_past "$NAME" last $((ST[last] + 24))
 }
