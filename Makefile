@@ -198,11 +198,13 @@ dkms-remove:
 ##: check-6.1        the tests of modules and programs, in a VM with that kernel
 ##: check-6.12       the same
 
+
 ##@ Longer tests, which check leaves out
 ##: check-vm         a real VM boots from a protected disk, then another from its replica
 ##: check-debug      the tests on a kernel that checks itself, which is built first
+##: check-mutants    whether the tests find bugs that are planted, one by one
 
-.PHONY: packages demo check check-static check-unit check-vehicle check-dkms check-6.1 check-6.12 check-vm check-debug
+.PHONY: packages demo check check-static check-unit check-vehicle check-dkms check-6.1 check-6.12 check-vm check-debug check-mutants
 packages:
 	tests/packages
 
@@ -230,6 +232,9 @@ check-debug:
 	+tests/debug-kernel/build
 	+$(MAKE) --no-print-directory all
 	tests/check debug
+
+check-mutants: packages
+	tests/check-mutants
 
 ##@ Measuring
 ##: bench            what protection costs, beside other device-mapper targets, DRBD and MD

@@ -7,7 +7,13 @@
 . ./lib.sh
 
 note "seed $SEED"
-setup_volume 16 ring 2
+# A disk that takes its time for writes: then there are busy records.
+make_origin BACKING loop 16
+create_dm "$PREFIX-slow" "0 32768 delay $BACKING 0 0 $BACKING 0 50"
+NAME=$PREFIX-v0
+create_volume "$NAME" "$(dev "$PREFIX-slow")" "$GROUP" v0 ring 2
+DEV=$(dev "$NAME")
+hub_image v0 16
 run_ringcheck --replica "v0=$HUB/v0" --stop-after-idle 100 || die "the first sync is no good stream"
 must_wait_for 10 is_synced "$NAME"
 run_ktap abiprobe "$GROUP" "$DEV"

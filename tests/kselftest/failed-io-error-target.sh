@@ -10,7 +10,7 @@
 
 ops=400
 [ -z "${TEST_LONG:-}" ] || ops=10000
-plan 11
+plan 12
 make_origin BACKING loop 16
 healthy="0 32768 linear $BACKING 0"
 broken="0 16384 linear $BACKING 0
@@ -53,6 +53,8 @@ replace "$healthy"
 check "when it can be read again, the first sync ends by itself" wait_for 100 status_is "$NAME" image=clean
 finish_ringcheck "$NAME"
 check "the stream is good" test $? -eq 0
+check "... and a read that failed is void in it, as it has no data" test "$(found void)" -ge \
+	"$(kernel_log | grep -c 'resync read')"
 check "... and has a FAILED for each" test "$(found failed)" -eq "$failed"
 check "the replica is the disk" same "$ORIGIN" "$HUB/v0"
 ktap_finished

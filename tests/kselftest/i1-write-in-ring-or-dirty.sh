@@ -8,9 +8,9 @@
 # shellcheck source=tests/kselftest/lib.sh
 . ./lib.sh
 
-rounds=2
+rounds=3
 [ -z "${TEST_LONG:-}" ] || rounds=40
-plan $((1 + 5 * rounds))
+plan $((1 + 5 * rounds + rounds / 3))
 
 ORIGIN_KIND=scsi
 setup_volume 48 ring 4
@@ -27,12 +27,16 @@ is_track() {
 
 for ((round = 1; round <= rounds; round++)); do
 	must_wait_for 10 status_is "$NAME" capture=stream image=clean
-	start_writer oracle oracle --threads 4 --seed $((SEED + round)) --max 256k --rate 1500 \
+	max=256k
+	((round % 3)) || max=512
+	start_writer oracle oracle --threads 4 --seed $((SEED + round)) --max $max --rate 1500 \
 		--seconds 60 "$DEV"
 	why=ring-full gaps=0
-	if ((round % 2)); then
-		# Nobody consumes: the ring fills by itself.
+	if ((round % 3 != 2)); then
+		# Nobody consumes: the ring fills by itself, in every third round with its places and not its payload.
 		must_wait_for 30 is_track
+		[ $max != 512 ] || check "round $round: the ring had no place left, but room for payload" \
+			test "${ST[used]}" -lt $((ST[size] * 3 / 4))
 	else
 		why=paused
 		consume --hub paused --drain

@@ -302,6 +302,7 @@ detach_loop() { # DEVICE FILE
 # loop: a file in memory; has discards, but no write-zeroes that keep the space.
 # brd:  no discards, no write-zeroes, no queue.
 # null: null_blk with memory behind it; has discards, not write-zeroes.
+# busy: the same with room for one or two requests, of 2 ms each: a NOWAIT write is likely to get EAGAIN.
 # scsi: a disk of scsi_debug; has discards, write-zeroes, FUA, flushes. One at a time.
 make_origin() { # VARIABLE KIND MIB
 	local _device _dir _n
@@ -316,7 +317,7 @@ make_origin() { # VARIABLE KIND MIB
 		modprobe brd rd_nr=1 rd_size=$(($3 * 1024)) || die "no brd"
 		defer rmmod brd
 		_device=/dev/ram0 ;;
-	null)
+	null|busy)
 		if [ ! -d /sys/module/null_blk ]; then
 			modprobe null_blk nr_devices=0 || die "no null_blk"
 			defer rmmod null_blk
@@ -328,6 +329,11 @@ make_origin() { # VARIABLE KIND MIB
 		echo 512 > "$_dir/blocksize"
 		echo "$3" > "$_dir/size"
 		echo 1 > "$_dir/discard"
+		if [ "$2" = busy ]; then
+			echo 1 > "$_dir/hw_queue_depth"
+			echo 2 > "$_dir/irqmode"
+			echo 2000000 > "$_dir/completion_nsec"
+		fi
 		echo 1 > "$_dir/power" || die "no null_blk device"
 		# Named by its folder, or in older kernels by its number.
 		_device=/dev/${_dir##*/}

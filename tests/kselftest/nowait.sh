@@ -8,7 +8,7 @@
 . ./lib.sh
 
 ops=2000
-plan 8
+plan 13
 make_origin ORIGIN null 64
 create_dm "$PREFIX-linear" "0 $(sectors_of "$ORIGIN") linear $ORIGIN 0"
 run_writer linear oracle --threads 1 --ops $ops --seed "$SEED" --mix nowait=1 --min 4k --max 4k --align 4k \
@@ -45,4 +45,26 @@ wait_synced 30 "$NAME"
 stop_ringcheck
 check "the stream is good" test $? -eq 0
 check "the replica is the disk" same "$ORIGIN" "$HUB/v0"
+
+# An origin that has no room for the next request: a write that was captured waits for it, and does not fail.
+make_origin ORIGIN busy 16
+busy() { # NAME DEVICE
+	run_writer "$1" oracle --threads 4 --ops 400 --seed "$SEED" --mix nowait=1 --max 16k "$2"
+}
+create_dm "$PREFIX-linear-busy" "0 $(sectors_of "$ORIGIN") linear $ORIGIN 0"
+busy linear-busy "$(dev "$PREFIX-linear-busy")"
+check "a busy origin: with dm-linear writes get EAGAIN" test "$(value "$TMP/linear-busy.out" eagain)" -gt 20
+dm remove "$PREFIX-linear-busy"
+GROUP=$GROUP-busy
+NAME=$PREFIX-v1
+create_volume "$NAME" "$ORIGIN" "$GROUP" v1 ring 16
+hub_image v1 16
+start_ringcheck --replica "v1=$HUB/v1"
+must_wait_for 60 status_is "$NAME" image=clean
+busy target-busy "$(dev "$NAME")"
+check "... with repagent no write fails" test $? -eq 0
+check "... nor is one counted as failed" status_is "$NAME" failed=0 image=clean
+finish_ringcheck "$NAME"
+check "... nor is there a FAILED in the stream" test $? -eq 0 -a "$(found failed)" -eq 0
+check "... and the replica is the disk" same "$ORIGIN" "$HUB/v1"
 ktap_finished

@@ -4,7 +4,8 @@
  * Documentation/abi.md.  KTAP on stdout.
  *
  * The group has to be idle, first-synced by another consumer, and to have one
- * volume, which --device names: the probe writes to it to have records.
+ * volume: the probe writes to its device to have records.  A write has to take
+ * some time there, so that busy ones can be met.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -215,6 +216,37 @@ static void probe_ack(const char *device)
 	       "with all acknowledged the ring is empty");
 }
 
+/* A write that is on its way has a number, but no record yet. */
+static void probe_ack_busy(const char *device)
+{
+	struct repagent_info info;
+	bool met = false;
+	pid_t pid;
+	int ret = 0;
+
+	pid = fork();
+	if (!pid) {
+		write_some(device, 20);
+		_exit(0);
+	}
+	for (int i = 0; i < 5000 && !met; i++) {
+		ring_info(&ring, &info);
+		if (info.head > info.committed + 1) {
+			ret = ring_ack(&ring, info.head - 1);
+			/* Only if it was busy all the time. */
+			met = ring_commit(&ring, info.head - 1) ==
+			      REPAGENT_SLOT_WORD(info.head - 1, REPAGENT_SLOT_BUSY);
+		} else {
+			usleep(1000);
+		}
+	}
+	waitpid(pid, NULL, 0);
+	result(met, "there is a busy record");
+	expect(ret, -EINVAL, "ACK of a busy record gets EINVAL");
+	ring_info(&ring, &info);
+	ring_ack(&ring, info.committed);
+}
+
 static void probe_wait(const char *device)
 {
 	struct pollfd pfd = { .fd = ring.fd, .events = POLLIN | POLLPRI };
@@ -366,6 +398,7 @@ int main(int argc, char **argv)
 	probe_ioctl();
 	probe_hub();
 	probe_ack(argv[2]);
+	probe_ack_busy(argv[2]);
 	probe_wait(argv[2]);
 	probe_emit();
 	probe_verify();

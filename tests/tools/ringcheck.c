@@ -50,6 +50,7 @@ static struct {
 	bool drain;
 	bool dump;
 	bool no_connect;
+	bool spin;
 	int hub_reason;			/* -1: connected */
 	const char *state;
 	const char *ready;
@@ -74,6 +75,7 @@ static const char usage[] =
 "  --dependent            check depwriter's blocks in every consistent prefix\n"
 "  --rate N               consume at most N records a second\n"
 "  --sample N             read one record of N twice; default: 8\n"
+"  --spin                 do not sleep for the next record, but look again and again\n"
 "  --no-connect           do not tell the kernel anything of the hub\n"
 "  --hub REASON           say that the hub is not connected, and why: none,\n"
 "                         hub-refused, hub-full, fenced, paused\n"
@@ -124,9 +126,16 @@ static int lookup(void *ctx, uint16_t id, char *name, uint64_t *sectors)
 	return -ENOENT;
 }
 
+/* From the end: if the payload is still being copied, that is where it lacks. */
 static uint32_t record_crc(const struct repagent_slot *s)
 {
-	return crc32c(crc32c(0, s, sizeof(*s)), ring.payload + s->pos, s->len);
+	uint32_t crc = crc32c(0, s, sizeof(*s)), left = s->len, n;
+
+	for (; left; left -= n) {
+		n = left < 4096 ? left : 4096;
+		crc = crc32c(crc, ring.payload + s->pos + left - n, n);
+	}
+	return crc;
 }
 
 static void sample_add(const struct repagent_slot *s)
@@ -237,6 +246,11 @@ static void ask_verify(void)
 		die("--verify: EMIT: %s", strerror(errno));
 }
 
+static bool is_there(uint64_t commit, uint64_t seq)
+{
+	return commit >> REPAGENT_SLOT_SHIFT >= seq && (commit & 0xff) != REPAGENT_SLOT_BUSY;
+}
+
 /* Consumes the next record; false when there is none yet. */
 static bool consume(uint64_t next)
 {
@@ -244,7 +258,7 @@ static bool consume(uint64_t next)
 	uint64_t seq = commit >> REPAGENT_SLOT_SHIFT;
 	struct repagent_slot s;
 
-	if (seq < next || (commit & 0xff) == REPAGENT_SLOT_BUSY)
+	if (!is_there(commit, next))
 		return false;
 	if (seq > next) {
 		check_error(&checker, "its slot was taken by %" PRIu64 " before it was acknowledged",
@@ -459,7 +473,10 @@ static void run(void)
 		if (opt.stop_after_idle && now - last_record > opt.stop_after_idle * 1000000 &&
 		    all_clean())
 			break;
-		if (ring_wait(&ring, next, info.events, opt.flap ? 2 : 20) < 0)
+		/* Without a system call in between: to be there in the moment when it is published. */
+		for (int i = 0; opt.spin && i < 1000000 && !is_there(ring_commit(&ring, next), next); i++)
+			;
+		if (ring_wait(&ring, next, info.events, opt.spin ? 0 : opt.flap ? 2 : 20) < 0)
 			die("WAIT: %s", strerror(errno));
 		if (ring_info(&ring, &info) < 0)
 			die("INFO: %s", strerror(errno));
@@ -521,13 +538,14 @@ static void parse_replica(char *arg)
 int main(int argc, char **argv)
 {
 	enum { REPLICA = 256, ACK, DEPENDENT, RATE, SAMPLE, NO_CONNECT, HUB, FLAP, VERIFY, CHECKPOINT, STATE,
-	       READY, SEED, DUMP, IDLE, DRAIN, UNTIL, TIMEOUT, HELP };
+	       READY, SEED, DUMP, IDLE, DRAIN, UNTIL, TIMEOUT, SPIN, HELP };
 	static const struct option options[] = {
 		{ "replica", required_argument, NULL, REPLICA },
 		{ "ack", required_argument, NULL, ACK },
 		{ "dependent", no_argument, NULL, DEPENDENT },
 		{ "rate", required_argument, NULL, RATE },
 		{ "sample", required_argument, NULL, SAMPLE },
+		{ "spin", no_argument, NULL, SPIN },
 		{ "no-connect", no_argument, NULL, NO_CONNECT },
 		{ "hub", required_argument, NULL, HUB },
 		{ "flap", required_argument, NULL, FLAP },
@@ -566,6 +584,9 @@ int main(int argc, char **argv)
 			break;
 		case SAMPLE:
 			opt.sample = parse_number(optarg);
+			break;
+		case SPIN:
+			opt.spin = true;
 			break;
 		case NO_CONNECT:
 			opt.no_connect = true;

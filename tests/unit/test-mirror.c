@@ -6,6 +6,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -13,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
@@ -224,9 +226,12 @@ static void put_one(struct bench *b, int i, bool discards)
 		memcpy(d->oracle + start, data, len);
 		simring_put(b->sim, REPAGENT_REC_WRITE, d->id, start, len, data);
 	} else if (what < 80) {
+		/* Nothing but zeroes is taken specially; nothing else may be. */
 		memset(data, 0, len);
-		if (what < 75)
+		if (what < 74)
 			fill(b, data, len);
+		else if (what < 77)
+			data[len - 1 - (unsigned int)rand_r(&b->seed) % 256] = 1;
 		memcpy(d->oracle + start, data, len);
 		simring_put(b->sim, REPAGENT_REC_RESYNC, d->id, start, len, data);
 	} else if (what < 90) {
@@ -324,7 +329,7 @@ static pid_t nbdkit_ready(const char *socket, const char *image, const char *fil
 	return pid;
 }
 
-static pid_t nbd_server(struct bench *b)
+static pid_t nbd_server(struct bench *b, const char *options)
 {
 	char conf[128], socket[128], pid_file[128];
 	int pid = 0;
@@ -338,7 +343,7 @@ static pid_t nbd_server(struct bench *b)
 	fprintf(f, "[generic]\nunixsock=%s\nport=%d\nlistenaddr=127.0.0.1\n", socket,
 		20000 + getpid() % 10000);
 	for (int i = 0; i < 2; i++)
-		fprintf(f, "[v%d]\nexportname=%s\nflush=true\ntrim=true\n", i, b->disk[i].image);
+		fprintf(f, "[v%d]\nexportname=%s\n%s", i, b->disk[i].image, options);
 	fclose(f);
 	run((char *[]) { "nbd-server", "-C", conf, "-p", pid_file, NULL });
 	await_socket(socket);
@@ -411,7 +416,7 @@ static void test_nbd_server(void **state)
 	begin(&b, "nbd+unix:///%%v?socket=%s/s");
 	add_disk(&b, 0, "v0");
 	add_disk(&b, 1, "v1");
-	b.server = nbd_server(&b);
+	b.server = nbd_server(&b, "flush=true\ntrim=true\n");
 	plain(&b, 8000);
 	finish(&b);
 }
@@ -540,6 +545,29 @@ static void test_refused(void **state)
 	finish(&b);
 }
 
+/* Nobody could know when its records are durable. */
+static void test_no_flush(void **state)
+{
+	struct bench b;
+
+	(void)state;
+	begin(&b, "nbd+unix:///%%v?socket=%s/s");
+	add_disk(&b, 0, "v0");
+	b.server = nbd_server(&b, "");
+	start_daemon(&b);
+	put_many(&b, 10);
+	assert_true(simring_wait_hub(b.sim, 0, REPAGENT_REASON_HUB_REFUSED, 10));
+	assert_int_equal(simring_acked(b.sim), 0);
+	finish(&b);
+
+	begin(&b, "nbd+unix:///%%v?socket=%s/s");
+	b.cfg.allow_no_flush = true;
+	add_disk(&b, 0, "v0");
+	b.server = nbd_server(&b, "");
+	plain(&b, 200);
+	finish(&b);
+}
+
 static void test_small_grows(void **state)
 {
 	struct bench b;
@@ -589,7 +617,7 @@ static void test_volume_comes_and_goes(void **state)
 	add_disk(&b, 0, "v0");
 	in_dir(b.disk[1].image, sizeof(b.disk[1].image), "v1.img");
 	make_image(b.disk[1].image, VOLUME_SIZE);
-	b.server = nbd_server(&b);
+	b.server = nbd_server(&b, "flush=true\ntrim=true\n");
 	start_daemon(&b);
 	put_many(&b, 1000);
 	add_disk(&b, 1, "v1");
@@ -630,6 +658,137 @@ static void test_stall(void **state)
 	stop_daemon(&b);
 	compare_all(&b);
 	finish(&b);
+}
+
+/*
+ * A relay between the daemon and its server.  What comes through its first
+ * connection it can hold, and pass on later, though the daemon may have closed
+ * that long ago: as a server does that was too busy to look at it.
+ */
+static struct relay {
+	int hold;		/* ask for it */
+	int held;		/* something was */
+	int late;		/* ... and the server has answered it */
+} *relay;
+
+struct pipe {
+	int from, to;
+	bool first, requests;
+};
+
+static void *pump(void *arg)
+{
+	const struct pipe *p = arg;
+	static _Thread_local char buf[65536];
+	ssize_t n, done, w;
+
+	while ((n = read(p->from, buf, sizeof(buf))) > 0) {
+		if (p->first && p->requests) {
+			while (__atomic_load_n(&relay->hold, __ATOMIC_SEQ_CST)) {
+				__atomic_store_n(&relay->held, 1, __ATOMIC_SEQ_CST);
+				usleep(1000);
+			}
+		} else if (p->first && __atomic_load_n(&relay->held, __ATOMIC_SEQ_CST) &&
+			   !__atomic_load_n(&relay->hold, __ATOMIC_SEQ_CST)) {
+			__atomic_store_n(&relay->late, 1, __ATOMIC_SEQ_CST);
+		}
+		for (done = 0; done < n; done += w) {
+			w = write(p->to, buf + done, (size_t)(n - done));
+			if (w <= 0)
+				break;
+		}
+	}
+	shutdown(p->to, SHUT_WR);
+	return NULL;
+}
+
+static int relay_socket(const char *name, struct sockaddr_un *addr)
+{
+	memset(addr, 0, sizeof(*addr));
+	addr->sun_family = AF_UNIX;
+	in_dir(addr->sun_path, sizeof(addr->sun_path), name);
+	return socket(AF_UNIX, SOCK_STREAM, 0);
+}
+
+static void relay_run(int listener)
+{
+	static struct pipe pipes[64];
+	struct sockaddr_un addr;
+	pthread_t thread;
+	int i, client, server;
+
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	signal(SIGPIPE, SIG_IGN);
+	for (i = 0; i < 64; i += 2) {
+		client = accept(listener, NULL, NULL);
+		server = relay_socket("real", &addr);
+		if (client < 0 || connect(server, (struct sockaddr *)&addr, sizeof(addr)) < 0)
+			break;
+		pipes[i] = (struct pipe) { client, server, i == 0, true };
+		pipes[i + 1] = (struct pipe) { server, client, i == 0, false };
+		if (pthread_create(&thread, NULL, pump, &pipes[i]) ||
+		    pthread_create(&thread, NULL, pump, &pipes[i + 1]))
+			break;
+	}
+	_exit(1);
+}
+
+static bool relay_is(const int *flag)
+{
+	int i;
+
+	for (i = 0; i < 1000 && !__atomic_load_n(flag, __ATOMIC_SEQ_CST); i++)
+		usleep(10000);
+	return __atomic_load_n(flag, __ATOMIC_SEQ_CST);
+}
+
+/*
+ * Nor may a hub that answers again before long find newer data overwritten by
+ * what it was sent before: the daemon waits for it before it connects anew.
+ */
+static void test_late_requests(void **state)
+{
+	struct sockaddr_un addr;
+	struct bench b;
+	pid_t between;
+	int listener;
+
+	(void)state;
+	relay = mmap(NULL, sizeof(*relay), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	assert_true(relay != MAP_FAILED);
+	begin(&b, "nbd+unix:///?socket=%s/s");
+	b.cfg.timeout = 2 * NSEC_PER_SEC;
+	b.cfg.heartbeat = 100 * NSEC_PER_MSEC;
+	add_disk(&b, 0, "v0");
+	b.server = nbdkit_ready("real", b.disk[0].image, NULL, NULL);
+	listener = relay_socket("s", &addr);
+	unlink(addr.sun_path);
+	assert_int_equal(bind(listener, (struct sockaddr *)&addr, sizeof(addr)), 0);
+	assert_int_equal(listen(listener, 8), 0);
+	between = fork();
+	assert_true(between >= 0);
+	if (!between)
+		relay_run(listener);
+	close(listener);
+
+	start_daemon(&b);
+	put_many(&b, 100);
+	drained(&b);
+	__atomic_store_n(&relay->hold, 1, __ATOMIC_SEQ_CST);
+	put_many(&b, 150);
+	assert_true(simring_wait_hub(b.sim, 0, REPAGENT_REASON_NONE, 10));
+	assert_true(relay_is(&relay->held));
+	/* Time enough to send all of this through a new connection. */
+	put_many(&b, 300);
+	usleep(500000);
+	__atomic_store_n(&relay->hold, 0, __ATOMIC_SEQ_CST);
+	assert_true(relay_is(&relay->late));
+	drained(&b);
+	stop_daemon(&b);
+	compare_all(&b);
+	end(&between, SIGKILL);
+	finish(&b);
+	munmap(relay, sizeof(*relay));
 }
 
 static void test_same_export(void **state)
@@ -729,10 +888,12 @@ int main(void)
 		cmocka_unit_test(test_forbidden),
 		cmocka_unit_test(test_failing),
 		cmocka_unit_test(test_refused),
+		cmocka_unit_test(test_no_flush),
 		cmocka_unit_test(test_small_grows),
 		cmocka_unit_test(test_read_only),
 		cmocka_unit_test(test_volume_comes_and_goes),
 		cmocka_unit_test(test_stall),
+		cmocka_unit_test(test_late_requests),
 		cmocka_unit_test(test_same_export),
 		cmocka_unit_test(test_garbage),
 		cmocka_unit_test(test_busy_holds),
