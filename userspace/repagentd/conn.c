@@ -17,6 +17,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 
 #include "../common/parse.h"
@@ -72,7 +73,7 @@ static void expect_replies(struct conn *c)
 	int due = __builtin_popcountll(c->inflight.used);
 	int bytes = due >= 2 * REPLIES ? REPLIES * REPLY_MIN : 1;
 
-	if (c->lowat == bytes || c->uncorkable)
+	if (c->lowat == bytes || c->uncorkable || c->encrypted)
 		return;
 	if (!setsockopt(nbd_aio_get_fd(c->nbd), SOL_SOCKET, SO_RCVLOWAT, &bytes, sizeof(bytes)))
 		c->lowat = bytes;
@@ -313,6 +314,7 @@ static void negotiated(struct conn *c)
 	int64_t max = nbd_get_block_size(c->nbd, LIBNBD_SIZE_MAXIMUM);
 
 	c->state = CONN_SETTLING;
+	c->encrypted = nbd_get_tls_negotiated(c->nbd) == 1;
 	c->size = size > 0 ? (uint64_t)size : 0;
 	c->max_request = MAX_REQUEST;
 	if (max > 0 && (uint64_t)max < MAX_REQUEST)
@@ -376,17 +378,31 @@ void conn_update(struct conn *c)
 	}
 }
 
+/*
+ * Whether there is something to be read. libnbd 1.14 is not to be asked to read
+ * in vain: where that happens in the middle of a request that is being sent, the
+ * request is not gone on with.
+ */
+static bool has_bytes(const struct conn *c)
+{
+	int bytes = 0;
+
+	return !ioctl(nbd_aio_get_fd(c->nbd), FIONREAD, &bytes) && bytes > 0;
+}
+
 /* libnbd takes one reply at a time. */
 static int read_replies(struct conn *c)
 {
-	uint64_t before;
+	bool more;
 	int r;
 
 	do {
-		before = c->inflight.used;
 		r = nbd_aio_notify_read(c->nbd);
-	} while (!r && c->inflight.used && c->inflight.used != before &&
-		 nbd_aio_get_direction(c->nbd) & LIBNBD_AIO_DIRECTION_READ);
+		/* with TLS, bytes may be less than a record */
+		more = !r && c->inflight.used && !c->encrypted &&
+		       nbd_aio_get_direction(c->nbd) & LIBNBD_AIO_DIRECTION_READ &&
+		       has_bytes(c);
+	} while (more);
 	return r;
 }
 
@@ -425,7 +441,8 @@ bool conn_late(const struct conn *c)
  */
 void conn_look(struct conn *c)
 {
-	conn_ready(&c->watch, EPOLLIN);
+	if (has_bytes(c))
+		conn_ready(&c->watch, EPOLLIN);
 }
 
 /**
@@ -462,6 +479,7 @@ void conn_close(struct conn *c)
 	c->dead = false;
 	c->corked = false;
 	c->uncorkable = false;
+	c->encrypted = false;
 	c->lowat = 1;
 	c->inflight.used = 0;
 	c->bytes = 0;

@@ -51,6 +51,7 @@ struct conn_request {
  * @dead:	nothing will come from it any more
  * @corked:	what is sent waits for conn_update()
  * @uncorkable:	it is no TCP
+ * @encrypted:	TLS is spoken
  * @lowat:	bytes of replies that make the socket readable
  * @why:	the fault in words, with a remedy where there is one
  * @size:	of the export, bytes
@@ -71,6 +72,7 @@ struct conn {
 	bool dead;
 	bool corked;
 	bool uncorkable;
+	bool encrypted;
 	int lowat;
 	char why[512];
 	char uri[URI_MAX];
