@@ -66,18 +66,33 @@ repagentd_needs   := libnbd libsystemd
 tool_objects      := $(call objects,tests/tools/lib*.c)
 unit_objects      := $(call objects,$(filter-out tests/unit/test-%,$(wildcard tests/unit/*.c)))
 
+# The NBD server library, the reader in front of it but for its main(), and programs that test them.
+nbdserver_objects := $(call objects,userspace/nbdserver/*.c)
+nbdserver_needs   := gnutls libaio
+nbdserver_libs    := -lgnutls -laio -lpthread
+reader_objects    := $(call objects,userspace/reader/*.c userspace/common/*.c)
+reader_main       := $(filter %/reader/main.o,$(reader_objects))
+reader_needs      := libsystemd devmapper
+nbd_tools         := $(patsubst tests/nbdserver/%.c,%,$(wildcard tests/nbdserver/*.c))
+
 tools := $(patsubst tests/tools/%.c,%,$(filter-out tests/tools/lib%,$(wildcard tests/tools/*.c)))
 units := $(patsubst tests/unit/%.c,%,$(wildcard tests/unit/test-*.c))
 
-.PHONY: programs repagentd tools unit
-programs: repagentd tools unit
+.PHONY: programs repagentd repagent-reader tools unit
+programs: repagentd repagent-reader tools unit
 repagentd: $(if $(repagentd_main),$(BUILD)/bin/repagentd)
-tools: $(tools:%=$(BUILD)/bin/tests/%)
+repagent-reader: $(if $(reader_main),$(BUILD)/bin/repagent-reader)
+tools: $(tools:%=$(BUILD)/bin/tests/%) $(nbd_tools:%=$(BUILD)/bin/tests/%)
 unit: $(units:%=$(BUILD)/bin/tests/unit/%)
 
 $(BUILD)/bin/repagentd: $(repagentd_main) $(obj)/repagentd.a
 	$(link) $$(pkg-config --libs $(repagentd_needs))
 
+$(BUILD)/bin/repagent-reader: $(reader_main) $(obj)/reader.a $(obj)/nbdserver.a
+	$(link) $$(pkg-config --libs $(reader_needs)) $(nbdserver_libs)
+
+$(obj)/nbdserver.a: $(nbdserver_objects)
+$(obj)/reader.a: $(filter-out $(reader_main),$(reader_objects))
 $(obj)/repagentd.a: $(filter-out $(repagentd_main),$(repagentd_objects))
 $(obj)/tools.a: $(tool_objects)
 
@@ -86,8 +101,12 @@ $(tools:%=$(BUILD)/bin/tests/%): $(BUILD)/bin/tests/%: $(obj)/tests/tools/%.o $(
 $(BUILD)/bin/tests/nbdwriter: tool_libraries = $$(pkg-config --libs libnbd)
 $(obj)/tests/tools/nbdwriter.o: | $(obj)/have-libnbd
 
-$(units:%=$(BUILD)/bin/tests/unit/%): $(BUILD)/bin/tests/unit/%: $(obj)/tests/unit/%.o $(unit_objects) $(obj)/repagentd.a
-	$(link) $$(pkg-config --libs cmocka $(repagentd_needs)) -lpthread
+$(nbd_tools:%=$(BUILD)/bin/tests/%): $(BUILD)/bin/tests/%: $(obj)/tests/nbdserver/%.o $(obj)/nbdserver.a
+	$(link) $(nbdserver_libs) $$(pkg-config --libs libnbd)
+
+$(units:%=$(BUILD)/bin/tests/unit/%): $(BUILD)/bin/tests/unit/%: $(obj)/tests/unit/%.o $(unit_objects) \
+		$(obj)/repagentd.a $(obj)/reader.a $(obj)/nbdserver.a
+	$(link) $$(pkg-config --libs cmocka $(repagentd_needs) $(reader_needs)) $(nbdserver_libs)
 
 # Told in kbuild's manner; V=1 shows the commands.
 say = $(if $(V),,@printf '  %-7s %s\n' $(1) $@; )
@@ -111,13 +130,24 @@ quote = '$(subst ','\'',$(1))'
 
 # What is missing is said before a compiler stumbles over it.
 $(repagentd_objects): | $(repagentd_needs:%=$(obj)/have-%)
+$(nbdserver_objects): | $(nbdserver_needs:%=$(obj)/have-%)
+$(reader_objects): | $(reader_needs:%=$(obj)/have-%)
+$(nbd_tools:%=$(obj)/tests/nbdserver/%.o): | $(obj)/have-libnbd
 $(units:%=$(obj)/tests/unit/%.o): | $(obj)/have-cmocka
 $(obj)/have-%:
 	@pkg-config --exists $* || { echo "$* is missing: run tests/packages," \
-		"or apt install pkg-config lib$(patsubst lib%,%,$*)-dev" >&2; exit 1; }
+		"or apt install pkg-config $(or $(package-$*),lib$(patsubst lib%,%,$*)-dev)" >&2; exit 1; }
+	@mkdir -p $(@D); touch $@
+package-gnutls := libgnutls28-dev
+
+# libaio has no .pc file.
+$(obj)/have-libaio:
+	@echo '#include <libaio.h>' | $(CC) $(CFLAGS) -E - > /dev/null 2>&1 || \
+		{ echo "libaio is missing: run tests/packages, or apt install libaio-dev" >&2; exit 1; }
 	@mkdir -p $(@D); touch $@
 
--include $(patsubst %.o,%.d,$(repagentd_objects) $(tool_objects) \
+-include $(patsubst %.o,%.d,$(repagentd_objects) $(nbdserver_objects) $(reader_objects) $(tool_objects) \
+	$(nbd_tools:%=$(obj)/tests/nbdserver/%.o) \
 	$(tools:%=$(obj)/tests/tools/%.o) $(units:%=$(obj)/tests/unit/%.o) $(unit_objects))
 
 .PHONY: FORCE
