@@ -14,10 +14,11 @@
  *
  * Nothing in this chain has no bound.  A connection has at most CMDS_MAX
  * requests whose replies are not sent; while it has that many, nothing is read
- * from it.  It may hold as much of the pool as is free: one alone gets half of
- * it, n that are greedy or stuck 1/(n+1) each, and there is always something
- * left for one that comes.  Who gets nothing waits in the list `hungry` and is
- * served in turn when a buffer comes back.
+ * from it.  Of the pool it may hold a quarter of what is free, so that something
+ * is left for one that comes, and no more than its window, which begins small
+ * and grows with what the client takes.  Who gets nothing waits in the list
+ * `hungry` and is served in turn when a buffer comes back.  If somebody waits who
+ * has nothing at all, those are dropped who take nothing of theirs.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -45,6 +46,9 @@
 #define CMDS_MAX	64u		/* of a connection, not yet answered */
 #define RX_SIZE		(16u << 10)	/* read at a time, and kept if it must wait */
 #define PIECE_LEAST	(32u << 10)	/* pieces are not made smaller than this */
+#define WINDOW_FIRST	(64u << 10)	/* of the pool, until replies are taken */
+#define SHARE		4		/* a connection holds at most 1/SHARE of what is free */
+#define PRESSURE_MS	2000u		/* who takes nothing for so long is dropped if others starve */
 #define STATUS_SIZE	(16u << 10)	/* of a BLOCK_STATUS reply */
 #define SEND_MAX	(1u << 20)	/* to one connection in one turn */
 #define IOV_NR		128
@@ -118,6 +122,7 @@ struct conn {
 	uint32_t events;		/* what epoll looks for */
 	bool hungry, sending, again;	/* in that list of the worker */
 	bool blocked;			/* input waits for room of ours */
+	bool starved;			/* has no buffer, and did not get one */
 	bool gone;			/* the backend has given the export up */
 	bool buried;
 	bool structured;
@@ -144,6 +149,7 @@ struct conn {
 	unsigned int nr_cmds;		/* not answered */
 	unsigned int pending;		/* pieces at the backend */
 	size_t held;			/* bytes of the pool */
+	size_t window;			/* so many it may hold */
 	struct cmd *owner;		/* the large read whose reply is under way */
 	struct pieces held_back;	/* replies that wait for its end */
 	struct pieces out;
@@ -260,16 +266,20 @@ static uint32_t take_mem(struct piece *p, uint64_t offset, uint64_t len, bool wh
 
 	size = pool_size_for(len + lead < NBDS_PIECE_MAX ? (size_t)len + lead : NBDS_PIECE_MAX);
 	for (;;) {
-		if (!c->held || c->held + size <= pool->free)
+		if ((c->held + size <= c->window && c->held + size <= pool->free / SHARE) ||
+		    (!c->held && (whole || size <= PIECE_LEAST)))
 			p->mem = pool_alloc(pool, size);
 		if (p->mem)
 			break;
-		if (whole || size <= PIECE_LEAST)
+		if (whole || size <= PIECE_LEAST) {
+			c->starved = !c->held;
 			return 0;
+		}
 		size /= 2;
 	}
 	p->mem_size = (uint32_t)size;
 	c->held += size;
+	c->starved = false;
 	p->rq.buf = p->mem + lead;
 	return len < size - lead ? (uint32_t)len : (uint32_t)(size - lead);
 }
@@ -1139,6 +1149,8 @@ static void sent(struct conn *c, size_t n)
 	size_t len;
 
 	c->since = c->worker->now;
+	if (c->window < c->worker->pool.size)
+		c->window += n;
 	if (c->nego) {
 		len = c->nego->out_len - c->nego_sent;
 		if (len > n)
@@ -1488,6 +1500,7 @@ static struct conn *conn_new(struct nbds_server *s, int fd)
 	}
 	c->source.kind = SOURCE_CONN;
 	c->source.fd = fd;
+	c->window = WINDOW_FIRST;
 	STAILQ_INIT(&c->todo);
 	STAILQ_INIT(&c->held_back);
 	STAILQ_INIT(&c->out);
@@ -1715,6 +1728,23 @@ static unsigned int tick_ms(const struct nbds_config *cfg)
 	return ms > 1000 ? 1000 : ms < 10 ? 10 : ms;
 }
 
+/* Somebody has nothing: those pay who have something and do not take it. */
+static void relieve(struct worker *w)
+{
+	struct conn *c;
+
+	TAILQ_FOREACH(c, &w->hungry, hungry_link)
+		if (c->starved)
+			break;
+	if (!c)
+		return;
+	TAILQ_FOREACH(c, &w->all, all)
+		if (c->state != CONN_DEAD && c->held && !STAILQ_EMPTY(&c->out) &&
+		    w->now - c->since >= PRESSURE_MS)
+			conn_kill(c, "connection ended: the client took nothing of its replies for %u ms, and others need the memory",
+				  PRESSURE_MS);
+}
+
 static void tick(struct worker *w)
 {
 	struct conn *c, *next;
@@ -1724,6 +1754,7 @@ static void tick(struct worker *w)
 		next = TAILQ_NEXT(c, all);
 		conn_tick(c);
 	}
+	relieve(w);
 	if (w->accept_paused) {
 		w->accept_paused = false;
 		listeners_watch(w, EPOLLIN);
