@@ -163,13 +163,14 @@ FORCE:
 running   := $(shell uname -r)
 installed := \
 	$(PREFIX)/sbin:$(BUILD)/bin/repagentd \
+	$(PREFIX)/sbin:$(BUILD)/bin/repagent-reader \
 	$(patsubst %,$(PREFIX)/share/man/man8:%,$(wildcard userspace/*/*.8)) \
 	$(PREFIX)/include/linux:include/uapi/linux/dm-repagent.h \
 	$(patsubst %,$(PREFIX)/lib/systemd/system:%,$(wildcard systemd/*.service systemd/*.socket systemd/*.target)) \
 	$(patsubst %,$(PREFIX)/lib/udev/rules.d:%,$(wildcard udev/*.rules))
 
 .PHONY: install uninstall
-install: repagentd $(if $(filter $(running),$(KERNELS)),$(BUILD)/modules/$(running)/.built)
+install: repagentd repagent-reader $(if $(filter $(running),$(KERNELS)),$(BUILD)/modules/$(running)/.built)
 	@for pair in $(installed); do \
 		file=$${pair#*:} dir=$(DESTDIR)$${pair%%:*}; mode=644; [ ! -x $$file ] || mode=755; \
 		echo "install $$dir/$${file##*/}"; install -D -m $$mode -t $$dir $$file || exit; \
@@ -216,6 +217,7 @@ dkms-remove:
 ##: check            all that follows here, on each of the kernels
 ##: check-static     sparse, cppcheck, shellcheck
 ##: check-unit       unit tests of the programs
+##: fuzz-nbd         the NBD server, for FUZZ_SECONDS (60; not in check; apt install clang)
 ##: check-vm         the tests of the VM itself
 ##: check-dkms       the modules as a DKMS package
 ##: check-6.1        the tests of modules and programs, in a VM with that kernel
@@ -239,10 +241,24 @@ check-static check-unit check-vm check-dkms check-6.1 check-6.12: packages
 	+$(MAKE) --no-print-directory all
 	tests/check $(@:check-%=%)
 
+FUZZ_SECONDS ?= 60
+.PHONY: fuzz-nbd
+fuzz-nbd:
+	@mkdir -p $(BUILD)/fuzz/nbd
+	clang -std=c11 -D_GNU_SOURCE -g -O1 -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=undefined \
+		-Iuserspace -o $(BUILD)/fuzz/fuzz-nbds tests/fuzz/fuzz-nbds.c $(wildcard userspace/nbdserver/*.c) $(nbdserver_libs)
+	cd $(BUILD)/fuzz && ./fuzz-nbds -max_total_time=$(FUZZ_SECONDS) -timeout=20 -max_len=4096 nbd
+
 ##@ Measuring
 ##: bench            what protection costs, beside other device-mapper targets, DRBD and MD
+##: bench-nbd        reads through the NBD server, beside nbdkit's file plugin
 
-.PHONY: bench
+.PHONY: bench bench-nbd
+bench-nbd:
+	tests/packages bench
+	+$(MAKE) --no-print-directory programs
+	tests/bench/nbd
+
 bench:
 	tests/packages bench
 	+$(MAKE) --no-print-directory all

@@ -22,6 +22,7 @@
  */
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <netdb.h>
 #include <netinet/in.h>
@@ -1381,9 +1382,9 @@ static void pump(struct conn *c)
 		len = c->stash_len;
 		c->stash = NULL;
 		c->stash_len = 0;
-		used = process(c, data, len);
+		used = process(c, data ? data : c->worker->rx, len);
 		if (c->state != CONN_DEAD)
-			keep(c, data + used, len - used);
+			keep(c, (data ? data : c->worker->rx) + used, len - used);
 		free(data);
 	}
 	if (c->state == CONN_SERVE || c->state == CONN_DRAIN)
@@ -2064,9 +2065,14 @@ int nbds_listen_fd(struct nbds_server *s, int fd)
 	struct worker *w = s->worker[0];
 	unsigned int n = atomic_load(&s->nr_listeners);
 	struct epoll_event ev = { .events = EPOLLIN };
+	int flags;
 
 	if (n == LISTENERS_MAX)
 		return -ENOSPC;
+	/* A client that has gone again must not make the worker wait. */
+	flags = fcntl(fd, F_GETFL);
+	if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0)
+		return -errno;
 	w->listener[n].kind = SOURCE_LISTENER;
 	w->listener[n].fd = fd;
 	atomic_store(&s->nr_listeners, n + 1);
