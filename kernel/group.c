@@ -360,6 +360,8 @@ static int get_dirty(struct rep_group *g, struct repagent_dirty *d)
 {
 	int i, err = -ENOENT;
 
+	if (d->reserved)
+		return -EINVAL;
 	mutex_lock(&g->mutex);
 	for (i = 0; i < REPAGENT_MAX_VOLUMES && err; i++) {
 		if (g->volumes[i] && g->volumes[i]->id == d->volume) {

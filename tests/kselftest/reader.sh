@@ -7,12 +7,12 @@
 # shellcheck source=tests/kselftest/lib.sh
 . ./lib.sh
 
-plan 23
+plan 26
 for program in repagent-reader nbdinfo nbdcopy; do
 	[ -n "$(command -v $program)" ] || ktap_skip_all "no $program"
 done
-MIB=64
-setup_volume $MIB ring 8
+MIB=24
+setup_volume $MIB ring 2
 dd if=/dev/urandom of="$DEV" bs=1M count=$MIB oflag=direct status=none
 make_origin ORIGIN1 loop 16
 create_volume "$PREFIX-v1" "$ORIGIN1" "$GROUP" v1
@@ -60,7 +60,7 @@ must_wait_for 60 is_synced "$NAME" "$PREFIX-v1"
 check "the daemon has the group open: nothing is dirty after the sync" map_agrees
 check "... nothing at all" test "$(status_field "$NAME" dirty)" = 0
 kill_daemon
-for ((i = 0; i < 40; i++)); do # more than the ring holds
+for ((i = 0; i < 12; i++)); do # more than the ring holds
 	dd if=/dev/urandom of="$DEV" bs=1M count=1 seek=$((i * 7 % MIB)) oflag=direct status=none
 	dd if=/dev/urandom of="$DEV" bs=4k count=1 seek=$((RANDOM % (MIB * 256))) oflag=direct status=none
 done
@@ -72,12 +72,31 @@ start_daemon
 check "it is sent later" wait_for 60 is_synced "$NAME" "$PREFIX-v1"
 check "... and no longer dirty" map_agrees
 
-# A client that stays, while its volume is removed.
-nbdcrowd idle 1 "$SOCKET" "$GROUP/v1" < "$TMP/never" > "$TMP/idle" 2>&1 &
-idle=$!
-defer end_process $idle
-exec 7> "$TMP/never"
-must_wait_for 20 grep -q ready "$TMP/idle"
+# A client that stays, while its volume shrinks, and another one while it is removed.
+stay() { # a client of v1, until its input ends
+	rm -f "$TMP/stay"
+	mkfifo "$TMP/stay"
+	nbdcrowd idle 1 "$SOCKET" "$GROUP/v1" < "$TMP/stay" > "$TMP/idle" 2>&1 &
+	client=$!
+	defer end_process $client
+	exec 7> "$TMP/stay"
+	must_wait_for 20 grep -q ready "$TMP/idle"
+}
+stay
+dm reload "$PREFIX-v1" --table "0 16384 repagent $ORIGIN1 $GROUP v1" || die "reload"
+dm suspend "$PREFIX-v1" || die "suspend"
+dm resume "$PREFIX-v1" || die "resume"
+check "a client of a volume that shrinks is sent away" wait_for 20 reader_says "v1 has 8388608 bytes now, not 16777216: connect again"
+let_go() { # of the only volume that was open
+	! readlink "/proc/$reader/fd/"* 2> /dev/null | grep -v '/control$' | grep -q '^/dev/\(mapper/\|dm-\)'
+}
+must_wait_for 20 let_go
+exec 7>&-
+wait $client
+check "... as it notices" grep -q '^1 ended' "$TMP/idle"
+nbdinfo --size "$(uri "$GROUP/v1")" > "$TMP/size"
+check "... and finds the new size when it connects again" grep -qx 8388608 "$TMP/size"
+stay
 check "a volume with a client is removed as soon as it can be" dm remove --deferred "$PREFIX-v1"
 removed() {
 	! dm info "$PREFIX-v1" 2> /dev/null | grep -q State

@@ -64,7 +64,8 @@ make_file() { # MIB RANDOM_MIB
 }
 
 start_server() { # ARGUMENT...: export "d" is $FILE
-	: > "$LOG" > "$TMP/server.out"
+	: > "$LOG"
+	: > "$TMP/server.out"
 	nbdtestserver --listen "$SOCKET" "$@" "d=$FILE" >> "$TMP/server.out" 2>> "$LOG" &
 	server=$!
 	wait_for 10 grep -q ready "$TMP/server.out" || die "the server does not start: $(cat "$LOG")"

@@ -71,7 +71,7 @@ int main(int argc, char **argv)
 	blocks = (uint64_t)nbd_get_size(nbd) / bs;
 	if (!blocks) {
 		fprintf(stderr, "nbdload: the export is smaller than a block\n");
-		return 1;
+		exit(1);
 	}
 	begin = seconds();
 	end = begin + atof(argv[4]);

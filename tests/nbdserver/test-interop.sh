@@ -3,6 +3,7 @@
 #
 # The NBD server with libnbd, nbdinfo, nbdcopy, qemu-img, qemu-io and a client of our own: what they say, and what they copy.
 
+# shellcheck source=tests/nbdserver/lib.sh
 . "$(dirname "$0")/lib.sh"
 
 QEMU="driver=nbd,server.type=unix,server.path=$SOCKET,export=d"

@@ -4,6 +4,7 @@
 # Clients that are many, slow, silent or greedy hurt only themselves: memory and threads of the server from /proc, and what
 # others get meanwhile.
 
+# shellcheck source=tests/nbdserver/lib.sh
 . "$(dirname "$0")/lib.sh"
 
 make_file 64 64

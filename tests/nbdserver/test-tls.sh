@@ -3,6 +3,7 @@
 #
 # TLS: who has the right certificate gets the export that is meant for him; all else is refused, with a reason in both logs.
 
+# shellcheck source=tests/nbdserver/lib.sh
 . "$(dirname "$0")/lib.sh"
 
 PORT=$((20000 + $$ % 10000))

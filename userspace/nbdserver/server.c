@@ -146,7 +146,7 @@ struct conn {
 	struct piece *rx_piece;
 	uint64_t rx_left;		/* bytes of payload to come */
 
-	STAILQ_HEAD(, cmd) todo;
+	STAILQ_HEAD(cmds, cmd) todo;
 	unsigned int nr_cmds;		/* not answered */
 	unsigned int pending;		/* pieces at the backend */
 	size_t held;			/* bytes of the pool */
