@@ -297,11 +297,10 @@ static void go_hungry(struct conn *c)
 
 static struct piece *piece_new(struct cmd *cmd)
 {
-	struct piece *p = malloc(sizeof(*p));
+	struct piece *p = calloc(1, sizeof(*p));
 
 	if (!p)
 		return NULL;
-	memset(p, 0, offsetof(struct piece, head));
 	p->cmd = cmd;
 	p->conn = cmd->conn;
 	return p;
@@ -1127,6 +1126,7 @@ static size_t gather(struct conn *c, struct iovec *iov, int *nr)
 		if (*nr + 2 > IOV_NR || total > SEND_MAX)
 			break;
 		skip = p->sent;
+		/* cppcheck-suppress uninitvar ; it does not know STAILQ_FOREACH */
 		if (skip < p->head_len) {
 			iov[*nr].iov_base = p->head + skip;
 			iov[*nr].iov_len = p->head_len - skip;
@@ -1732,12 +1732,12 @@ static unsigned int tick_ms(const struct nbds_config *cfg)
 /* Somebody has nothing: those pay who have something and do not take it. */
 static void relieve(struct worker *w)
 {
+	bool starving = false;
 	struct conn *c;
 
 	TAILQ_FOREACH(c, &w->hungry, hungry_link)
-		if (c->starved)
-			break;
-	if (!c)
+		starving |= c->starved;
+	if (!starving)
 		return;
 	TAILQ_FOREACH(c, &w->all, all)
 		if (c->state != CONN_DEAD && c->held && !STAILQ_EMPTY(&c->out) &&
