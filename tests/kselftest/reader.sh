@@ -7,8 +7,8 @@
 # shellcheck source=tests/kselftest/lib.sh
 . ./lib.sh
 
-plan 26
-for program in repagent-reader nbdinfo nbdcopy; do
+plan 28
+for program in repagent-reader nbdinfo nbdcopy nbd-client; do
 	[ -n "$(command -v $program)" ] || ktap_skip_all "no $program"
 done
 MIB=24
@@ -46,6 +46,10 @@ check "... read-only" test "$(grep -c 'is_read_only: true' "$TMP/list")" = 2
 check "... with what is dirty as a context" grep -q qemu:dirty-bitmap:repagent "$TMP/list"
 check "a volume is read" nbdcopy "$(uri "$GROUP/v0")" "$TMP/copy"
 check "... as it is" cmp "$TMP/copy" "$DEV"
+modprobe nbd || die "no module nbd"
+check "nbd-client attaches it" nbd-client -unix "$SOCKET" /dev/nbd0 -N "$GROUP/v0" -readonly
+check "... and the kernel reads it as it is" cmp "$TMP/copy" /dev/nbd0
+nbd-client -d /dev/nbd0 > "$TMP/out" 2>&1
 check_not "a volume that is not there is refused" nbdinfo "$(uri "$GROUP/v2")"
 check "... with the reason in the log" reader_says "no volume v2 of group $GROUP"
 check_not "... and so is a name that is none" nbdinfo "$(uri ../../etc)"
