@@ -73,18 +73,33 @@ repagentd_needs   := libnbd libsystemd
 tool_objects      := $(call objects,tests/tools/lib*.c)
 unit_objects      := $(call objects,$(filter-out tests/unit/test-%,$(wildcard tests/unit/*.c)))
 
+# The NBD server library, the reader in front of it but for its main(), and programs that test them.
+nbdserver_objects := $(call objects,userspace/nbdserver/*.c)
+nbdserver_needs   := gnutls libaio
+nbdserver_libs    := -lgnutls -laio -lpthread
+reader_objects    := $(call objects,userspace/reader/*.c userspace/common/*.c)
+reader_main       := $(filter %/reader/main.o,$(reader_objects))
+reader_needs      := libsystemd devmapper
+nbd_tools         := $(patsubst tests/nbdserver/%.c,%,$(wildcard tests/nbdserver/*.c))
+
 tools := $(patsubst tests/tools/%.c,%,$(filter-out tests/tools/lib%,$(wildcard tests/tools/*.c)))
 units := $(patsubst tests/unit/%.c,%,$(wildcard tests/unit/test-*.c))
 
-.PHONY: programs repagentd tools unit
-programs: repagentd tools unit
+.PHONY: programs repagentd repagent-reader tools unit
+programs: repagentd repagent-reader tools unit
 repagentd: $(if $(repagentd_main),$(BUILD)/bin/repagentd)
-tools: $(tools:%=$(BUILD)/bin/tests/%)
+repagent-reader: $(if $(reader_main),$(BUILD)/bin/repagent-reader)
+tools: $(tools:%=$(BUILD)/bin/tests/%) $(nbd_tools:%=$(BUILD)/bin/tests/%)
 unit: $(units:%=$(BUILD)/bin/tests/unit/%)
 
 $(BUILD)/bin/repagentd: $(repagentd_main) $(obj)/repagentd.a
 	$(link) $$(pkg-config --libs $(repagentd_needs))
 
+$(BUILD)/bin/repagent-reader: $(reader_main) $(obj)/reader.a $(obj)/nbdserver.a
+	$(link) $$(pkg-config --libs $(reader_needs)) $(nbdserver_libs)
+
+$(obj)/nbdserver.a: $(nbdserver_objects)
+$(obj)/reader.a: $(filter-out $(reader_main),$(reader_objects))
 $(obj)/repagentd.a: $(filter-out $(repagentd_main),$(repagentd_objects))
 $(obj)/tools.a: $(tool_objects)
 
@@ -93,8 +108,12 @@ $(tools:%=$(BUILD)/bin/tests/%): $(BUILD)/bin/tests/%: $(obj)/tests/tools/%.o $(
 $(BUILD)/bin/tests/nbdwriter: tool_libraries = $$(pkg-config --libs libnbd)
 $(obj)/tests/tools/nbdwriter.o: | $(obj)/have-libnbd
 
-$(units:%=$(BUILD)/bin/tests/unit/%): $(BUILD)/bin/tests/unit/%: $(obj)/tests/unit/%.o $(unit_objects) $(obj)/repagentd.a
-	$(link) $$(pkg-config --libs cmocka $(repagentd_needs)) -lpthread
+$(nbd_tools:%=$(BUILD)/bin/tests/%): $(BUILD)/bin/tests/%: $(obj)/tests/nbdserver/%.o $(obj)/nbdserver.a
+	$(link) $(nbdserver_libs) $$(pkg-config --libs libnbd)
+
+$(units:%=$(BUILD)/bin/tests/unit/%): $(BUILD)/bin/tests/unit/%: $(obj)/tests/unit/%.o $(unit_objects) \
+		$(obj)/repagentd.a $(obj)/reader.a $(obj)/nbdserver.a
+	$(link) $$(pkg-config --libs cmocka $(repagentd_needs) $(reader_needs)) $(nbdserver_libs)
 
 # Told in kbuild's manner; V=1 shows the commands.
 say = $(if $(V),,@printf '  %-7s %s\n' $(1) $@; )
@@ -118,13 +137,24 @@ quote = '$(subst ','\'',$(1))'
 
 # What is missing is said before a compiler stumbles over it.
 $(repagentd_objects): | $(repagentd_needs:%=$(obj)/have-%)
+$(nbdserver_objects): | $(nbdserver_needs:%=$(obj)/have-%)
+$(reader_objects): | $(reader_needs:%=$(obj)/have-%)
+$(nbd_tools:%=$(obj)/tests/nbdserver/%.o): | $(obj)/have-libnbd
 $(units:%=$(obj)/tests/unit/%.o): | $(obj)/have-cmocka
 $(obj)/have-%:
 	@pkg-config --exists $* || { echo "$* is missing: run tests/packages," \
-		"or apt install pkg-config lib$(patsubst lib%,%,$*)-dev" >&2; exit 1; }
+		"or apt install pkg-config $(or $(package-$*),lib$(patsubst lib%,%,$*)-dev)" >&2; exit 1; }
+	@mkdir -p $(@D); touch $@
+package-gnutls := libgnutls28-dev
+
+# libaio has no .pc file.
+$(obj)/have-libaio:
+	@echo '#include <libaio.h>' | $(CC) $(CFLAGS) -E - > /dev/null 2>&1 || \
+		{ echo "libaio is missing: run tests/packages, or apt install libaio-dev" >&2; exit 1; }
 	@mkdir -p $(@D); touch $@
 
--include $(patsubst %.o,%.d,$(repagentd_objects) $(tool_objects) \
+-include $(patsubst %.o,%.d,$(repagentd_objects) $(nbdserver_objects) $(reader_objects) $(tool_objects) \
+	$(nbd_tools:%=$(obj)/tests/nbdserver/%.o) \
 	$(tools:%=$(obj)/tests/tools/%.o) $(units:%=$(obj)/tests/unit/%.o) $(unit_objects))
 
 .PHONY: FORCE
@@ -140,13 +170,14 @@ FORCE:
 running   := $(shell uname -r)
 installed := \
 	$(PREFIX)/sbin:$(BUILD)/bin/repagentd \
+	$(PREFIX)/sbin:$(BUILD)/bin/repagent-reader \
 	$(patsubst %,$(PREFIX)/share/man/man8:%,$(wildcard userspace/*/*.8)) \
 	$(PREFIX)/include/linux:include/uapi/linux/dm-repagent.h \
 	$(patsubst %,$(PREFIX)/lib/systemd/system:%,$(wildcard systemd/*.service systemd/*.socket systemd/*.target)) \
 	$(patsubst %,$(PREFIX)/lib/udev/rules.d:%,$(wildcard udev/*.rules))
 
 .PHONY: install uninstall
-install: repagentd $(if $(filter $(running),$(KERNELS)),$(BUILD)/modules/$(running)/.built)
+install: repagentd repagent-reader $(if $(filter $(running),$(KERNELS)),$(BUILD)/modules/$(running)/.built)
 	@for pair in $(installed); do \
 		file=$${pair#*:} dir=$(DESTDIR)$${pair%%:*}; mode=644; [ ! -x $$file ] || mode=755; \
 		echo "install $$dir/$${file##*/}"; install -D -m $$mode -t $$dir $$file || exit; \
@@ -202,6 +233,7 @@ dkms-remove:
 ##@ Longer tests, which check leaves out
 ##: check-vm         a real VM boots from a protected disk, then another from its replica
 ##: check-debug      the tests on a kernel that checks itself, which is built first
+##: fuzz-nbd         the NBD server, for FUZZ_SECONDS (60; apt install clang)
 ##: check-mutants    whether the tests find bugs that are planted, one by one
 
 .PHONY: packages demo check check-static check-unit check-vehicle check-dkms check-6.1 check-6.12 check-vm check-debug check-mutants
@@ -236,10 +268,24 @@ check-debug:
 check-mutants: packages
 	tests/check-mutants
 
+FUZZ_SECONDS ?= 60
+.PHONY: fuzz-nbd
+fuzz-nbd:
+	@mkdir -p $(BUILD)/fuzz/nbd
+	clang -std=c11 -D_GNU_SOURCE -g -O1 -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=undefined \
+		-Iuserspace -o $(BUILD)/fuzz/fuzz-nbds tests/fuzz/fuzz-nbds.c $(wildcard userspace/nbdserver/*.c) $(nbdserver_libs)
+	cd $(BUILD)/fuzz && ./fuzz-nbds -max_total_time=$(FUZZ_SECONDS) -timeout=20 -max_len=4096 nbd
+
 ##@ Measuring
 ##: bench            what protection costs, beside other device-mapper targets, DRBD and MD
+##: bench-nbd        reads through the NBD server, beside nbdkit's file plugin
 
-.PHONY: bench
+.PHONY: bench bench-nbd
+bench-nbd:
+	tests/packages bench
+	+$(MAKE) --no-print-directory programs
+	tests/bench/nbd
+
 bench:
 	tests/packages bench
 	+$(MAKE) --no-print-directory all

@@ -228,6 +228,12 @@ static int rep_open(struct inode *inode, struct file *file)
 {
 	struct rep_group *g = container_of(inode->i_cdev, struct rep_group, cdev);
 
+	/* Who cannot write is no consumer: any number may look. */
+	if (!(file->f_mode & FMODE_WRITE)) {
+		get_device(&g->dev);
+		file->private_data = g;
+		return nonseekable_open(inode, file);
+	}
 	if (test_and_set_bit_lock(0, &g->opened))
 		return READ_ONCE(g->dead) ? -ENODEV : -EBUSY;
 	get_device(&g->dev);
@@ -244,14 +250,16 @@ static int rep_release(struct inode *inode, struct file *file)
 	struct rep_group *g = file->private_data;
 	struct pid *consumer;
 
-	spin_lock_irq(&g->lock);
-	g->connected = false;
-	consumer = g->consumer;
-	g->consumer = NULL;
-	spin_unlock_irq(&g->lock);
-	put_pid(consumer);
-	WRITE_ONCE(g->wait_seq, 0);
-	clear_bit_unlock(0, &g->opened);
+	if (file->f_mode & FMODE_WRITE) {
+		spin_lock_irq(&g->lock);
+		g->connected = false;
+		consumer = g->consumer;
+		g->consumer = NULL;
+		spin_unlock_irq(&g->lock);
+		put_pid(consumer);
+		WRITE_ONCE(g->wait_seq, 0);
+		clear_bit_unlock(0, &g->opened);
+	}
 	put_device(&g->dev);
 	return 0;
 }
@@ -260,7 +268,7 @@ static int rep_mmap(struct file *file, struct vm_area_struct *vma)
 {
 	struct rep_group *g = file->private_data;
 
-	if (vma->vm_flags & (VM_WRITE | VM_EXEC))
+	if (!(file->f_mode & FMODE_WRITE) || (vma->vm_flags & (VM_WRITE | VM_EXEC)))
 		return -EACCES;
 	if (!(vma->vm_flags & VM_SHARED) || vma->vm_pgoff ||
 	    vma->vm_end - vma->vm_start != g->ring.hdr->map_size)
@@ -278,6 +286,8 @@ static __poll_t rep_poll(struct file *file, poll_table *wait)
 	poll_wait(file, &g->wait, wait);
 	if (READ_ONCE(g->dead))
 		mask |= EPOLLHUP;
+	if (!(file->f_mode & FMODE_WRITE))
+		return mask;
 	if (rep_ring_is_committed(&g->ring, READ_ONCE(g->wait_seq)))
 		mask |= EPOLLIN;
 	if (READ_ONCE(g->events) != READ_ONCE(g->wait_events))
@@ -356,6 +366,23 @@ static int get_volume(struct rep_group *g, struct repagent_volume_info *info)
 	spin_unlock_irq(&g->lock);
 	mutex_unlock(&g->mutex);
 	return 0;
+}
+
+static int get_dirty(struct rep_group *g, struct repagent_dirty *d)
+{
+	int i, err = -ENOENT;
+
+	if (d->reserved)
+		return -EINVAL;
+	mutex_lock(&g->mutex);
+	for (i = 0; i < REPAGENT_MAX_VOLUMES && err; i++) {
+		if (g->volumes[i] && g->volumes[i]->id == d->volume) {
+			rep_dirty_ranges(g->volumes[i], d);
+			err = 0;
+		}
+	}
+	mutex_unlock(&g->mutex);
+	return err;
 }
 
 static int set_hub(struct rep_group *g, const struct repagent_hub *hub)
@@ -473,16 +500,21 @@ static long rep_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 		struct repagent_wait		wait;
 		struct repagent_hub		hub;
 		struct repagent_emit		emit;
+		struct repagent_dirty		dirty;
 	} u;
 	long ret;
 
 	switch (cmd) {
 	case REPAGENT_IOC_INFO:
 	case REPAGENT_IOC_VOLUME:
+	case REPAGENT_IOC_DIRTY:
+		break;
 	case REPAGENT_IOC_HUB:
 	case REPAGENT_IOC_ACK:
 	case REPAGENT_IOC_WAIT:
 	case REPAGENT_IOC_EMIT:
+		if (!(file->f_mode & FMODE_WRITE))
+			return -EBADF;
 		break;
 	default:
 		return -ENOTTY;
@@ -500,6 +532,9 @@ static long rep_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 		break;
 	case REPAGENT_IOC_VOLUME:
 		ret = get_volume(g, &u.volume);
+		break;
+	case REPAGENT_IOC_DIRTY:
+		ret = get_dirty(g, &u.dirty);
 		break;
 	case REPAGENT_IOC_HUB:
 		ret = set_hub(g, &u.hub);

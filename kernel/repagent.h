@@ -308,5 +308,6 @@ void rep_resync_wait(struct rep_volume *v);
 int rep_verify(struct rep_volume *v, sector_t sector, sector_t nr_sectors);
 bool rep_begin_resyncs(struct rep_group *g);
 void rep_resync_restart(struct rep_volume *v);
+void rep_dirty_ranges(struct rep_volume *v, struct repagent_dirty *d);
 
 #endif /* DM_REPAGENT_H */

@@ -450,3 +450,56 @@ void rep_resync_exit(struct rep_group *g)
 	destroy_workqueue(g->wq);
 	kfree(g->rio);
 }
+
+/**
+ * rep_dirty_ranges - tell what the stream lacks, and what is being read for it
+ * @v: the volume
+ * @d: in and out, see the header
+ *
+ * A read that a resync has begun has left the dirty bits, but may still fail.
+ *
+ * Context: under rep_group.mutex; takes rep_group.lock for a bounded number of
+ * steps, so that a large volume takes several calls.
+ */
+void rep_dirty_ranges(struct rep_volume *v, struct repagent_dirty *d)
+{
+	struct repagent_range *last = NULL;
+	struct rep_group *g = v->group;
+	sector_t from = d->sector, start, end, n;
+	unsigned int steps = 64, i;
+
+	d->nr = 0;
+	spin_lock_irq(&g->lock);
+	while (steps-- && from < v->dirty.sectors) {
+		start = max(rep_dirty_next(&v->dirty, from, REP_SHARD_SECTORS, &n), from);
+		end = start;
+		if (start < v->dirty.sectors)
+			end = (start & ~((1UL << REP_FINE_SHIFT) - 1)) + n;
+		for_each_set_bit(i, &g->rio_busy, REP_RIOS) {
+			struct rep_rio *rio = &g->rio[i];
+
+			if (rio->v != v || rio->sector + rio->nr_sectors <= from ||
+			    max(rio->sector, from) >= start)
+				continue;
+			start = max(rio->sector, from);
+			end = rio->sector + rio->nr_sectors;
+		}
+		end = min(end, v->dirty.sectors);
+		if (start >= end) {
+			from = v->dirty.sectors;
+			break;
+		}
+		if (last && last->sector + last->nr_sectors == start) {
+			last->nr_sectors += end - start;
+		} else {
+			if (d->nr == REPAGENT_DIRTY_RANGES)
+				break;
+			last = &d->range[d->nr++];
+			last->sector = start;
+			last->nr_sectors = end - start;
+		}
+		from = end;
+	}
+	d->sector = from;
+	spin_unlock_irq(&g->lock);
+}

@@ -74,6 +74,7 @@ static void open_ring(void)
 static const unsigned long commands[] = {
 	REPAGENT_IOC_INFO, REPAGENT_IOC_VOLUME, REPAGENT_IOC_HUB,
 	REPAGENT_IOC_ACK, REPAGENT_IOC_WAIT, REPAGENT_IOC_EMIT,
+	REPAGENT_IOC_DIRTY,
 };
 
 static bool is_command(unsigned long cmd)
@@ -97,7 +98,7 @@ static void probe_commands(void)
 				unsigned long cmd;
 				unsigned int size;
 
-				if (nr >= 0xd0 && nr < 0xd6 && k < ARRAY_SIZE(off))
+				if (nr >= 0xd0 && nr < 0xd0 + ARRAY_SIZE(commands) && k < ARRAY_SIZE(off))
 					size = _IOC_SIZE(commands[nr - 0xd0]) + (unsigned int)off[k];
 				else
 					size = k < 12 ? k * 4 : (1u << (k - 10)) - 1;

@@ -81,6 +81,44 @@ static void probe_open(const char *path)
 		close(fd);
 }
 
+/* Who opens it to read is no consumer, and stands beside one. */
+static void probe_looking(const char *path)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC), other = open(path, O_RDONLY | O_CLOEXEC);
+	struct repagent_volume_info volume = { .index = 0 };
+	struct repagent_dirty d = { .volume = 0 };
+	struct repagent_wait wait = { 0 };
+	struct repagent_emit emit = { 0 };
+	struct repagent_hub hub = { 0 };
+	struct repagent_ack ack = { 0 };
+	struct repagent_info info;
+	void *p;
+
+	result(fd >= 0 && other >= 0, "two more can open it to read");
+	close(other);
+	expect(sys(ioctl(fd, REPAGENT_IOC_INFO, &info)), 0, "... and have INFO");
+	result(!ioctl(fd, REPAGENT_IOC_VOLUME, &volume) && volume.id, "... and VOLUME");
+	expect(sys(ioctl(fd, REPAGENT_IOC_HUB, &hub)), -EBADF, "... but not HUB");
+	expect(sys(ioctl(fd, REPAGENT_IOC_ACK, &ack)), -EBADF, "... nor ACK");
+	expect(sys(ioctl(fd, REPAGENT_IOC_WAIT, &wait)), -EBADF, "... nor WAIT");
+	expect(sys(ioctl(fd, REPAGENT_IOC_EMIT, &emit)), -EBADF, "... nor EMIT");
+	p = mmap(NULL, ring.map_size, PROT_READ, MAP_SHARED, fd, 0);
+	result(p == MAP_FAILED && errno == EACCES, "... nor the ring");
+	expect(sys(ioctl(fd, REPAGENT_IOC_DIRTY, &d)), -ENOENT, "DIRTY of no volume gets ENOENT");
+	d.volume = volume.id;
+	d.reserved = 1;
+	expect(sys(ioctl(fd, REPAGENT_IOC_DIRTY, &d)), -EINVAL, "DIRTY with a reserved word gets EINVAL");
+	d.reserved = 0;
+	result(!ioctl(fd, REPAGENT_IOC_DIRTY, &d) && !d.nr && d.sector == volume.sectors,
+	       "DIRTY of a clean volume tells nothing, to its end");
+	d.sector = UINT64_MAX;
+	result(!ioctl(fd, REPAGENT_IOC_DIRTY, &d) && !d.nr, "... and nothing beyond it");
+	close(fd);
+	expect(sys(ioctl(ring.fd, REPAGENT_IOC_INFO, &info)), 0, "the consumer has not noticed");
+	fd = open(path, O_RDWR | O_CLOEXEC);
+	expect(fd < 0 ? -errno : fd, -EBUSY, "... and is still the only one");
+}
+
 static void probe_mapping(void)
 {
 	void *p;
@@ -391,6 +429,7 @@ int main(int argc, char **argv)
 
 	printf("TAP version 13\n");
 	probe_open(path);
+	probe_looking(path);
 	probe_mapping();
 	probe_fork();
 	probe_double();

@@ -267,11 +267,35 @@ struct repagent_emit {
 	char	label[REPAGENT_LABEL_MAX + 1];
 };
 
+#define REPAGENT_DIRTY_RANGES	30
+
+struct repagent_range {
+	__u64	sector;
+	__u64	nr_sectors;
+};
+
+/*
+ * struct repagent_dirty - what the stream lacks of a volume, and what a resync
+ * is reading (REPAGENT_IOC_DIRTY).
+ * @volume:	in: its id
+ * @nr:		out: how many of @range are filled; they rise and do not touch
+ * @sector:	in: where to begin; out: where to go on, for up to there all is
+ *		told; the volume's size once all is
+ */
+struct repagent_dirty {
+	__u16	volume;
+	__u16	nr;
+	__u32	reserved;
+	__u64	sector;
+	struct repagent_range range[REPAGENT_DIRTY_RANGES];
+};
+
 #define REPAGENT_IOC_INFO	_IOR('R', 0xd0, struct repagent_info)
 #define REPAGENT_IOC_VOLUME	_IOWR('R', 0xd1, struct repagent_volume_info)
 #define REPAGENT_IOC_HUB	_IOW('R', 0xd2, struct repagent_hub)
 #define REPAGENT_IOC_ACK	_IOW('R', 0xd3, struct repagent_ack)
 #define REPAGENT_IOC_WAIT	_IOW('R', 0xd4, struct repagent_wait)
 #define REPAGENT_IOC_EMIT	_IOWR('R', 0xd5, struct repagent_emit)
+#define REPAGENT_IOC_DIRTY	_IOWR('R', 0xd6, struct repagent_dirty)
 
 #endif /* _LINUX_DM_REPAGENT_H */
