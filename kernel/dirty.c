@@ -40,12 +40,12 @@ static void leaf_fill(struct rep_dirty *d, unsigned int i)
  * @sectors: size of the volume
  *
  * Context: may sleep.
- * Return: 0, -ENOMEM, or -EFBIG for more than 16 PiB.
+ * Return: 0, -ENOMEM, or -EFBIG for more than 8 PiB (kvcalloc() gives no 2 GiB).
  */
 int rep_dirty_init(struct rep_dirty *d, sector_t sectors)
 {
 	memset(d, 0, sizeof(*d));
-	if (sectors > 16ULL << (50 - SECTOR_SHIFT))
+	if (sectors > 8ULL << (50 - SECTOR_SHIFT))
 		return -EFBIG;
 	d->sectors = sectors;
 	d->nr_bits = DIV_ROUND_UP_ULL(sectors, 1 << REP_FINE_SHIFT);
@@ -192,6 +192,8 @@ sector_t rep_dirty_next(struct rep_dirty *d, sector_t from, sector_t max,
 	u64 bit = from >> REP_FINE_SHIFT;
 	u64 chunk = REP_SHARD_SECTORS >> REP_FINE_SHIFT;
 
+	if (!d->count)
+		return d->sectors;
 	while (bit < d->nr_bits) {
 		unsigned int i = bit / REP_LEAF_BITS;
 		struct rep_leaf *leaf = &d->leaf[i];

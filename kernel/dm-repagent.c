@@ -232,7 +232,7 @@ static int repagent_ctr(struct dm_target *ti, unsigned int argc, char **argv)
 	err = rep_dirty_init(&t->dirty, ti->len);
 	if (err == -EFBIG) {
 		DMERR("length %llu: more than a volume can have", (unsigned long long)ti->len);
-		ti->error = "the volume is too large: expected at most 16 PiB";
+		ti->error = "the volume is too large: expected at most 8 PiB";
 		goto put;
 	}
 	if (err) {

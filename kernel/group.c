@@ -18,6 +18,7 @@
 #include <linux/pid.h>
 #include <linux/poll.h>
 #include <linux/random.h>
+#include <linux/rcupdate.h>
 #include <linux/sched/signal.h>
 #include <linux/slab.h>
 #include <linux/sysfs.h>
@@ -33,6 +34,7 @@ static LIST_HEAD(rep_groups);
 static DEFINE_MUTEX(rep_groups_lock);	/* guards rep_groups and rings_mib of ring.c */
 static DEFINE_IDA(rep_minors);
 static dev_t rep_devt;
+static bool rep_forgot;	/* a group was forgotten; rep_groups_lock */
 
 const char * const rep_capture_names[] = { "init", "stream", "track" };
 const char * const rep_image_names[] = { "clean", "dirty", "resync" };
@@ -650,7 +652,9 @@ static pid_t get_consumer(struct rep_group *g, char *name)
 
 	spin_lock_irq(&g->lock);
 	pid = pid_vnr(g->consumer);
-	strscpy(name, g->consumer ? g->consumer_name : "", TASK_COMM_LEN);
+	/* a process can have an empty name */
+	strscpy(name, !g->consumer ? "" : *g->consumer_name ? g->consumer_name : "?",
+		TASK_COMM_LEN);
 	spin_unlock_irq(&g->lock);
 	return pid;
 }
@@ -720,6 +724,7 @@ static int group_forget(struct rep_group *g, struct device_attribute *attr)
 		return -ENODEV;
 	let_go(g);
 	reap(g);
+	rep_forgot = true;
 	return 0;
 }
 
@@ -1227,6 +1232,12 @@ void rep_groups_exit(void)
 		reap(g);
 	}
 	mutex_unlock(&rep_groups_lock);
+	/*
+	 * Nobody waited for the method that took its own attribute away. It has
+	 * given the module back, but may not have left its code.
+	 */
+	if (rep_forgot)
+		synchronize_rcu_tasks();
 	class_unregister(&rep_class);
 	unregister_chrdev_region(rep_devt, REP_MINORS);
 	ida_destroy(&rep_minors);

@@ -465,16 +465,19 @@ void rep_dirty_ranges(struct rep_volume *v, struct repagent_dirty *d)
 {
 	struct repagent_range *last = NULL;
 	struct rep_group *g = v->group;
-	sector_t from = d->sector, start, end, n;
+	sector_t from = d->sector, dirty = 0, dirty_end = 0, start, end, n;
 	unsigned int steps = 64, i;
 
 	d->nr = 0;
 	spin_lock_irq(&g->lock);
 	while (steps-- && from < v->dirty.sectors) {
-		start = max(rep_dirty_next(&v->dirty, from, REP_SHARD_SECTORS, &n), from);
-		end = start;
-		if (start < v->dirty.sectors)
-			end = (start & ~((1UL << REP_FINE_SHIFT) - 1)) + n;
+		/* What lies behind reads on the way needs no second search. */
+		if (from >= dirty_end) {
+			dirty = rep_dirty_next(&v->dirty, from, REP_SHARD_SECTORS, &n);
+			dirty_end = dirty < v->dirty.sectors ? dirty + n : dirty;
+		}
+		start = max(dirty, from);
+		end = dirty_end;
 		for_each_set_bit(i, &g->rio_busy, REP_RIOS) {
 			struct rep_rio *rio = &g->rio[i];
 

@@ -610,25 +610,16 @@ injected() { # NAME: how many there were
 # Only what the module's own code allocates, itself or in what it calls; with or without waiting. What kmemleak needs to
 # remember such an allocation is not counted among them.
 inject_into_module() { # NAME...
-	local name address type symbol module start end='' from=0 to=0
+	local name start size end from to
 	[ -e $FAULTS/failslab/require-start ] || ktap_skip_all "the kernel's faults have no stack filter"
 	[ -d /sys/module/dm_repagent_mod ] || modprobe dm-repagent || die "no module"
 	start=$(< /sys/module/dm_repagent_mod/sections/.text)
-	# A text ends before the symbol that follows its last function, whosever that is.
-	while read -r address type symbol module; do
-		if [ "$module" = '[dm_repagent_mod]' ] && [[ $type == [tT] ]]; then
-			end=next
-		elif [ "$end" = next ]; then
-			end=0x$address
-		fi
-		if [ "$symbol" = __alloc_object ]; then
-			from=0x$address to=next
-		elif [ "$to" = next ]; then
-			to=0x$address
-		fi
-	done < <(sort /proc/kallsyms | grep -A 1 -E ' __alloc_object$|\[dm_repagent_mod\]$'
-		printf '%016x d end\n' $((start + 0x100000)))
-	[[ $end == 0x* ]] || die "/proc/kallsyms does not tell where the module's text ends"
+	size=$(objdump -h "$(modinfo -n dm-repagent-mod)" | awk '$2 == ".text" { print $3 }')
+	[ -n "$size" ] || die "the size of the module's text is unknown"
+	end=$(printf '%#x' $((start + 0x$size)))
+	# kmemleak's own allocations. The kernel's symbols come in the order of their addresses.
+	{ read -r from _; read -r to _; } < <(grep -m 1 -A 1 ' __alloc_object$' /proc/kallsyms; printf '0\n0\n')
+	from=0x$from to=0x$to
 	for name; do
 		inject "$name" require-start="$start" require-end="$end" reject-start="$from" reject-end="$to" \
 			stacktrace-depth=32 ignore-gfp-wait=N

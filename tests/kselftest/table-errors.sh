@@ -127,10 +127,10 @@ defer swapoff "$BUSY"
 refuse "an origin that somebody else has" "\"$BUSY\"" "$origin that nobody else has open" \
 	create_bad "0 $size repagent $BUSY g v"
 
-create_dm "$PREFIX-huge" "0 35184372088840 zero"
+create_dm "$PREFIX-huge" "0 17592186044424 zero"
 all_made made_before
-refuse "a volume of more than 16 PiB" 'length 35184372088840' 'expected at most 16 PiB' \
-	create_bad "0 35184372088840 repagent $(dev "$PREFIX-huge") g v 2 discard pass"
+refuse "a volume of more than 8 PiB" 'length 17592186044424' 'expected at most 8 PiB' \
+	create_bad "0 17592186044424 repagent $(dev "$PREFIX-huge") g v 2 discard pass"
 
 # what does not fit a group that is there
 create_volume "$PREFIX-v0" "$ORIGIN" "$GROUP" v0 ring 4

@@ -99,7 +99,7 @@ static void reader_close(void *export)
 /* What the stream lacks: dirty, and the rest between. */
 static void dirty_status(struct export *e, struct nbds_request *rq)
 {
-	uint64_t at = rq->offset, end = at + rq->length, start, stop;
+	uint64_t at = rq->offset, end = at + rq->length, start, stop, from;
 	struct repagent_dirty d = { .sector = at / 512 };
 	bool more = true;
 	int fd, err;
@@ -108,7 +108,10 @@ static void dirty_status(struct export *e, struct nbds_request *rq)
 	fd = dirty_open(&e->volume, &d.volume);
 	err = fd < 0 ? fd : 0;
 	while (!err && more && at < end) {
+		from = d.sector;
 		err = dirty_next(fd, &d);
+		if (!err && d.sector <= from)
+			err = -ESTALE;	/* the volume has shrunk, and ends before */
 		for (i = 0; !err && i < d.nr && more; i++) {
 			start = d.range[i].sector * 512;
 			stop = start + d.range[i].nr_sectors * 512;

@@ -191,7 +191,8 @@ struct repagent_info {
 /*
  * struct repagent_volume_info - one volume (REPAGENT_IOC_VOLUME).
  * @index:	in: 0 .. REPAGENT_MAX_VOLUMES - 1; ENOENT where none lives there
- * @id:		as in the slots; never 0, never given twice in one incarnation
+ * @id:		as in the slots; never 0; that of a volume which was ever active
+ *		is never given again in one incarnation
  * @image, @reason:	enum repagent_image, enum repagent_reason
  * @active:	0: the device is gone, its records are not yet acknowledged
  * @sectors:	size
