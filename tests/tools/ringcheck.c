@@ -224,8 +224,8 @@ static void check_verify(const struct repagent_slot *s)
 	stop = 1;
 }
 
-/* Ask for it, until the kernel has room for it. */
-static void ask_verify(void)
+/* Ask for it, again and again: the kernel drops it where there is no room when its turn comes. */
+static void ask_verify(uint64_t now)
 {
 	struct repagent_emit emit = {
 		.type = REPAGENT_REC_VERIFY,
@@ -233,15 +233,15 @@ static void ask_verify(void)
 		.nr_sectors = opt.verify_sectors,
 	};
 	struct repagent_volume_info v;
-	static bool asked;
+	static uint64_t asked;
 
-	if (asked || !opt.verify_sectors)
+	if (!opt.verify_sectors || now - asked < 50000000)
 		return;
 	if (ring_volume(&ring, 0, &v) < 0)
 		die("--verify: there is no volume");
 	emit.volume = v.id;
 	if (!ioctl(ring.fd, REPAGENT_IOC_EMIT, &emit))
-		asked = true;
+		asked = now;
 	else if (errno != EAGAIN && errno != ENOSPC)
 		die("--verify: EMIT: %s", strerror(errno));
 }
@@ -445,7 +445,7 @@ static void run(void)
 		}
 		if (opt.flap)
 			flap(begin, now);
-		ask_verify();
+		ask_verify(now);
 		if (opt.until_seq && next > opt.until_seq)
 			break;
 		if (opt.drain && next > drain_to)
