@@ -227,7 +227,7 @@ dkms-remove:
 ##: check-vehicle    the tests of the VM that the tests run in
 ##: check-dkms       the modules as a DKMS package
 ##: check-6.1        the tests of modules and programs, in a VM with that kernel
-##: check-6.12       the same
+##: check-6.12       the same, and what the version of the kernel has no part in
 
 
 ##@ Longer tests, which check leaves out

@@ -8,6 +8,7 @@
 . ./lib.sh
 
 kills=30
+[ "$(uname -r | cut -d. -f1,2)" != 6.1 ] || kills=10
 [ -z "${TEST_LONG:-}" ] || kills=300
 plan 6
 export TMPDIR=$TMP
