@@ -229,7 +229,6 @@ dkms-remove:
 ##: check-6.1        the tests of modules and programs, in a VM with that kernel
 ##: check-6.12       the same, and what the version of the kernel has no part in
 
-
 ##@ Longer tests, which check leaves out
 ##: check-vm         a real VM boots from a protected disk, then another from its replica
 ##: check-debug      the tests on a kernel that checks itself, which is built first

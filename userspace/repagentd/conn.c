@@ -71,7 +71,7 @@ static void cork(struct conn *c, int on)
 static void expect_replies(struct conn *c)
 {
 	int due = __builtin_popcountll(c->inflight.used);
-	int bytes = due >= 2 * REPLIES ? REPLIES * REPLY_MIN : 1;
+	int bytes = due >= 2 * REPLIES && !c->slow ? REPLIES * REPLY_MIN : 1;
 
 	if (c->lowat == bytes || c->uncorkable || c->encrypted)
 		return;
@@ -396,6 +396,7 @@ static int read_replies(struct conn *c)
 	bool more;
 	int r;
 
+	c->slow = false;
 	do {
 		r = nbd_aio_notify_read(c->nbd);
 		/* with TLS, bytes may be less than a record */
@@ -438,10 +439,16 @@ bool conn_late(const struct conn *c)
 /**
  * conn_look - take the replies that have come
  * @c: the connection
+ *
+ * If there are none, the hub or the way to it is slow, and the next one wakes
+ * the loop: nobody looks a thousand times a second.
  */
 void conn_look(struct conn *c)
 {
-	if (has_bytes(c))
+	c->slow = !has_bytes(c);
+	if (c->slow)
+		expect_replies(c);
+	else
 		conn_ready(&c->watch, EPOLLIN);
 }
 
@@ -480,6 +487,7 @@ void conn_close(struct conn *c)
 	c->corked = false;
 	c->uncorkable = false;
 	c->encrypted = false;
+	c->slow = false;
 	c->lowat = 1;
 	c->inflight.used = 0;
 	c->bytes = 0;

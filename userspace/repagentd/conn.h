@@ -52,6 +52,7 @@ struct conn_request {
  * @corked:	what is sent waits for conn_update()
  * @uncorkable:	it is no TCP
  * @encrypted:	TLS is spoken
+ * @slow:	conn_look() found nothing: no reply came within a millisecond
  * @lowat:	bytes of replies that make the socket readable
  * @why:	the fault in words, with a remedy where there is one
  * @size:	of the export, bytes
@@ -73,6 +74,7 @@ struct conn {
 	bool corked;
 	bool uncorkable;
 	bool encrypted;
+	bool slow;
 	int lowat;
 	char why[512];
 	char uri[URI_MAX];

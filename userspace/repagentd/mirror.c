@@ -524,7 +524,8 @@ static int mirror_run(struct tap *tap)
 	}
 	if (!r && m->state == STREAM) {
 		r = stream_on(m);
-		if (!r && first_fault(m))
+		/* A second fault must not cut RETIRE short. */
+		if (!r && m->state == STREAM && first_fault(m))
 			r = lose_fault(m);
 	}
 	if (!r && m->state == RETIRE && (is_late(m) || all_quiet(m)))
