@@ -6,7 +6,7 @@
 #include <string.h>
 #include <cmocka.h>
 
-#include "../../userspace/repagentd/uri.h"
+#include "../../userspace/common/uri.h"
 
 static void expands_to(const char *arg, const char *group, const char *volume,
 		       const char *expected)

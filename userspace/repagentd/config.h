@@ -4,7 +4,7 @@
 #define REPAGENT_CONFIG_H
 
 #include "epoch.h"
-#include "uri.h"
+#include "../common/uri.h"
 
 /*
  * struct config - times are in ns.
