@@ -69,7 +69,8 @@ objects = $(patsubst %.c,$(obj)/%.o,$(wildcard $(1)))
 # What the daemon is made of, but for its main(): the unit tests link with that.
 repagentd_objects := $(call objects,userspace/repagentd/*.c userspace/common/*.c)
 repagentd_main    := $(filter %/repagentd/main.o,$(repagentd_objects))
-repagentd_needs   := libnbd libsystemd
+common_needs      := devmapper inih json-c
+repagentd_needs   := libnbd libsystemd $(common_needs)
 tool_objects      := $(call objects,tests/tools/lib*.c)
 unit_objects      := $(call objects,$(filter-out tests/unit/test-%,$(wildcard tests/unit/*.c)))
 
@@ -138,7 +139,7 @@ quote = '$(subst ','\'',$(1))'
 # What is missing is said before a compiler stumbles over it.
 $(repagentd_objects): | $(repagentd_needs:%=$(obj)/have-%)
 $(nbdserver_objects): | $(nbdserver_needs:%=$(obj)/have-%)
-$(reader_objects): | $(reader_needs:%=$(obj)/have-%)
+$(reader_objects): | $(patsubst %,$(obj)/have-%,$(sort $(reader_needs) $(common_needs)))
 $(nbd_tools:%=$(obj)/tests/nbdserver/%.o): | $(obj)/have-libnbd
 $(units:%=$(obj)/tests/unit/%.o): | $(obj)/have-cmocka
 $(obj)/have-%:
@@ -146,6 +147,7 @@ $(obj)/have-%:
 		"or apt install pkg-config $(or $(package-$*),lib$(patsubst lib%,%,$*)-dev)" >&2; exit 1; }
 	@mkdir -p $(@D); touch $@
 package-gnutls := libgnutls28-dev
+package-devmapper := libdevmapper-dev
 
 # libaio has no .pc file.
 $(obj)/have-libaio:

@@ -82,7 +82,7 @@ int dmdev_list(const char *group, struct dmdev *devs, unsigned int max, char *er
 enum dmdev_result dmdev_find(const char *group, const char *volume, struct dmdev *dev,
 			     char *error);
 enum dmdev_result dmdev_protect(const char *name, const struct dmdev_table *table,
-				enum dmdev_done *done, char *error);
+				struct dmdev *dev, enum dmdev_done *done, char *error);
 enum dmdev_result dmdev_remove(const char *name, char *error);
 enum dmdev_result dmdev_linear(const char *name, char *error);
 enum dmdev_result dmdev_message(const char *name, const char *message, char *reply,

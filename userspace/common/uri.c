@@ -191,9 +191,24 @@ static bool expand(const char *template, const char *group, const char *volume,
 }
 
 /**
+ * uri_check - whether a template can become a URI
+ * @template: the text, with %g and %v
+ * @error: URI_ERROR_MAX bytes for a sentence
+ *
+ * Return: whether it is understood; else @error says what is wrong with it.
+ */
+bool uri_check(const char *template, char *error)
+{
+	char probe[URI_MAX];
+	struct parts p;
+
+	return expand(template, "group", "volume", probe, error) && split(probe, &p, error);
+}
+
+/**
  * uri_add_tap - take one --tap option
  * @map: the options so far
- * @arg: URI, or VOLUME=URI; stays referenced
+ * @arg: URI, or VOLUME=URI
  * @error: URI_ERROR_MAX bytes for a sentence
  *
  * Return: whether it is understood; else @error says what is wrong with it.
@@ -202,9 +217,8 @@ bool uri_add_tap(struct uri_map *map, const char *arg, char *error)
 {
 	size_t len = strcspn(arg, "=:/?");
 	const char *template = arg;
-	char name[REPAGENT_NAME_MAX + 1] = "", probe[URI_MAX];
-	struct parts p;
-	unsigned int i;
+	char name[REPAGENT_NAME_MAX + 1] = "";
+	const char *there;
 
 	if (arg[len] == '=') {
 		snprintf(name, sizeof(name), "%.*s", (int)len, arg);
@@ -213,26 +227,75 @@ bool uri_add_tap(struct uri_map *map, const char *arg, char *error)
 				    (int)len, arg, arg);
 		template = arg + len + 1;
 	}
-	if (!expand(template, "group", "volume", probe, error) ||
-	    !split(probe, &p, error))
+	if (!uri_check(template, error))
 		return false;
+	there = uri_tap_of(map, name[0] ? name : NULL);
+	if (there && !name[0])
+		return fail(error, "'%s': there is a tap for all volumes already ('%s'); "
+			    "expected VOLUME=URI", arg, there);
+	if (there)
+		return fail(error, "'%s': volume %s has a tap already ('%s')", arg, name, there);
+	return uri_set_tap(map, name[0] ? name : NULL, template, error);
+}
 
-	if (!name[0]) {
-		if (map->all)
-			return fail(error, "'%s': there is a tap for all volumes already ('%s'); "
-				    "expected VOLUME=URI", arg, map->all);
-		map->all = template;
+/**
+ * uri_tap_of - the tap that was given for a volume, or for all
+ * @map: the taps
+ * @volume: its name, or NULL for that of all volumes without their own
+ *
+ * Return: the template, or NULL.
+ */
+const char *uri_tap_of(const struct uri_map *map, const char *volume)
+{
+	unsigned int i;
+
+	if (!volume)
+		return map->all;
+	for (i = 0; i < map->nr; i++)
+		if (!strcmp(map->own[i].volume, volume))
+			return map->own[i].uri;
+	return NULL;
+}
+
+/**
+ * uri_set_tap - give a volume, or all, a tap, or take it away
+ * @map: the taps
+ * @volume: its name, which uri_name_ok() accepted, or NULL for all without their own
+ * @template: what uri_check() accepted, which is copied; NULL takes the tap away
+ * @error: URI_ERROR_MAX bytes for a sentence
+ *
+ * Return: whether it could be done.
+ */
+bool uri_set_tap(struct uri_map *map, const char *volume, const char *template, char *error)
+{
+	char *copy = template ? strdup(template) : NULL;
+	unsigned int i;
+
+	if (template && !copy)
+		return fail(error, "'%s': out of memory", template);
+	if (!volume) {
+		free(map->all);
+		map->all = copy;
 		return true;
 	}
 	for (i = 0; i < map->nr; i++)
-		if (!strcmp(map->own[i].volume, name))
-			return fail(error, "'%s': volume %s has a tap already ('%s')",
-				    arg, name, map->own[i].uri);
-	if (map->nr == REPAGENT_MAX_VOLUMES)
-		return fail(error, "'%s': expected at most %d volumes", arg,
+		if (!strcmp(map->own[i].volume, volume))
+			break;
+	if (i == map->nr && !copy)
+		return true;
+	if (i == REPAGENT_MAX_VOLUMES) {
+		free(copy);
+		return fail(error, "'%s': expected at most %d volumes", template,
 			    REPAGENT_MAX_VOLUMES);
-	memcpy(map->own[map->nr].volume, name, sizeof(name));
-	map->own[map->nr++].uri = template;
+	}
+	if (i == map->nr) {
+		snprintf(map->own[i].volume, sizeof(map->own[i].volume), "%s", volume);
+		map->own[map->nr++].uri = NULL;
+	}
+	free(map->own[i].uri);
+	map->own[i].uri = copy;
+	if (!copy)
+		map->own[i] = map->own[--map->nr];
 	return true;
 }
 
@@ -249,13 +312,11 @@ bool uri_add_tap(struct uri_map *map, const char *arg, char *error)
 bool uri_for_volume(const struct uri_map *map, const char *group,
 		    const char *volume, char *uri, char *error)
 {
-	const char *template = map->all;
+	const char *template = uri_tap_of(map, volume);
 	struct parts p;
-	unsigned int i;
 
-	for (i = 0; i < map->nr; i++)
-		if (!strcmp(map->own[i].volume, volume))
-			template = map->own[i].uri;
+	if (!template)
+		template = map->all;
 	if (!template)
 		return fail(error, "volume %s has no tap: expected --tap %s=URI", volume, volume);
 	return expand(template, group, volume, uri, error) && split(uri, &p, error);

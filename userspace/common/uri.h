@@ -11,19 +11,23 @@
 #define URI_ERROR_MAX	1400	/* bytes of a sentence about one */
 
 /*
- * struct uri_map - the --tap options.
+ * struct uri_map - the taps; they belong to it.
  * @all:	template for every volume without its own, or NULL
  * @nr, @own:	templates of single volumes
  */
 struct uri_map {
-	const char *all;
+	char *all;
 	unsigned int nr;
 	struct {
 		char volume[REPAGENT_NAME_MAX + 1];
-		const char *uri;
+		char *uri;
 	} own[REPAGENT_MAX_VOLUMES];
 };
 
+bool uri_check(const char *template, char *error);
+const char *uri_tap_of(const struct uri_map *map, const char *volume);
+bool uri_set_tap(struct uri_map *map, const char *volume, const char *template,
+		 char *error);
 bool uri_add_tap(struct uri_map *map, const char *arg, char *error);
 bool uri_for_volume(const struct uri_map *map, const char *group,
 		    const char *volume, char *uri, char *error);
