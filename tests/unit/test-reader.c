@@ -17,7 +17,7 @@ static void test_rules(void **state)
 	struct nbds_peer a = { .tls = true, .nr_names = 2, .names = names_a };
 	struct nbds_peer b = { .tls = true, .nr_names = 1, .names = names_b }, nobody = { .nr_names = 0 };
 	char error[ACCESS_ERROR_MAX], why[NBDS_REASON_MAX];
-	struct access_list list = { NULL, 0 };
+	struct access_list list = { 0 };
 
 	(void)state;
 	assert_true(access_allows(&list, &nobody, "g/v", why, sizeof(why)));
@@ -45,7 +45,7 @@ static void test_senseless_rules(void **state)
 		{ "hub=/disk", "'/disk'" }, { "hub=vm0/a/b", "'vm0/a/b'" }, { "hub=-x", "'-x'" },
 		{ "hub=vm 0", "'vm 0'" },
 	};
-	struct access_list list = { NULL, 0 };
+	struct access_list list = { 0 };
 	char error[ACCESS_ERROR_MAX];
 	unsigned int i;
 

@@ -35,6 +35,19 @@ bool export_split(const char *export, char *group, char *volume)
 	return true;
 }
 
+/* GROUP or GROUP/VOLUME, as it stands in an argument; else a sentence. */
+static bool check_what(const char *arg, const char *what, char *error)
+{
+	char group[REPAGENT_NAME_MAX + 1], volume[REPAGENT_NAME_MAX + 1];
+
+	if (name_ok(what, strlen(what)) || export_split(what, group, volume))
+		return true;
+	snprintf(error, ACCESS_ERROR_MAX,
+		 "'%s': '%s' is neither a group nor a group and a volume; expected GROUP or GROUP/VOLUME",
+		 arg, what);
+	return false;
+}
+
 /**
  * access_add - add a rule
  * @list: to this
@@ -46,19 +59,14 @@ bool export_split(const char *export, char *group, char *volume)
 bool access_add(struct access_list *list, const char *arg, char *error)
 {
 	const char *eq = strrchr(arg, '='), *what = eq ? eq + 1 : NULL;
-	char group[REPAGENT_NAME_MAX + 1], volume[REPAGENT_NAME_MAX + 1];
 	struct access_rule *rule;
 
 	if (!eq || eq == arg) {
 		snprintf(error, ACCESS_ERROR_MAX, "'%s': expected NAME=GROUP or NAME=GROUP/VOLUME", arg);
 		return false;
 	}
-	if (!name_ok(what, strlen(what)) && !export_split(what, group, volume)) {
-		snprintf(error, ACCESS_ERROR_MAX,
-			 "'%s': '%s' is neither a group nor a group and a volume; expected GROUP or GROUP/VOLUME",
-			 arg, what);
+	if (!check_what(arg, what, error))
 		return false;
-	}
 	rule = realloc(list->rule, (list->nr + 1) * sizeof(*rule));
 	if (!rule) {
 		snprintf(error, ACCESS_ERROR_MAX, "out of memory");
@@ -79,6 +87,20 @@ static bool covers(const char *what, const char *export)
 }
 
 /**
+ * access_only - serve nothing else
+ * @list: of this server
+ * @arg: GROUP or GROUP/VOLUME; it is kept
+ * @error: ACCESS_ERROR_MAX bytes for a sentence if it is none
+ *
+ * Return: whether it is one.
+ */
+bool access_only(struct access_list *list, const char *arg, char *error)
+{
+	list->only = arg;
+	return check_what(arg, arg, error);
+}
+
+/**
  * access_allows - may a peer open an export?
  * @list: the rules; without any, everybody may
  * @peer: who
@@ -93,6 +115,10 @@ bool access_allows(const struct access_list *list, const struct nbds_peer *peer,
 {
 	unsigned int i, j;
 
+	if (list->only && !covers(list->only, export)) {
+		snprintf(reason, size, "this server serves %s alone", list->only);
+		return false;
+	}
 	if (!list->nr)
 		return true;
 	for (i = 0; i < list->nr; i++) {

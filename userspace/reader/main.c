@@ -37,6 +37,7 @@ static const char usage_text[] =
 "                              a client with this name in its certificate may\n"
 "                              read these; may be given again. Without any, every\n"
 "                              client may read everything\n"
+"      --only GROUP[/VOLUME]   serve these alone\n"
 "      --rate MIB              read at most so many MiB a second, all together\n"
 "      --connections N         at most so many at a time (1024)\n"
 "      --workers N             threads (the processors, at most 4)\n"
@@ -47,12 +48,13 @@ static const char usage_text[] =
 "Exit status: 0 stopped as asked, 1 failure, 2 wrong usage.  More in\n"
 "repagent-reader(8).\n";
 
-enum option_id { OPT_TLS = 256, OPT_ALLOW, OPT_RATE, OPT_CONNECTIONS, OPT_WORKERS };
+enum option_id { OPT_TLS = 256, OPT_ALLOW, OPT_ONLY, OPT_RATE, OPT_CONNECTIONS, OPT_WORKERS };
 
 static const struct option options[] = {
 	{ "listen",		required_argument, NULL, 'l' },
 	{ "tls-cert-dir",	required_argument, NULL, OPT_TLS },
 	{ "allow",		required_argument, NULL, OPT_ALLOW },
+	{ "only",		required_argument, NULL, OPT_ONLY },
 	{ "rate",		required_argument, NULL, OPT_RATE },
 	{ "connections",	required_argument, NULL, OPT_CONNECTIONS },
 	{ "workers",		required_argument, NULL, OPT_WORKERS },
@@ -142,6 +144,10 @@ static void parse_options(int argc, char **argv)
 		case OPT_ALLOW:
 			if (!access_add(&cfg.access, optarg, error))
 				usage_error("--allow %s", error);
+			break;
+		case OPT_ONLY:
+			if (!access_only(&cfg.access, optarg, error))
+				usage_error("--only %s", error);
 			break;
 		case OPT_RATE:
 			cfg.server.rate = rate(optarg);

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* What the command line says. */
+/* What the command line and the configuration file say. */
 #ifndef REPAGENT_CONFIG_H
 #define REPAGENT_CONFIG_H
 
-#include "epoch.h"
+#include "../common/conf.h"
 #include "../common/uri.h"
+#include "epoch.h"
 
 /*
  * struct config - times are in ns.
@@ -17,6 +18,8 @@
  * @stats:		between two status lines; 0: none
  * @tls_certificates:	a directory, or NULL
  * @allow_no_flush:	accept a server without FLUSH
+ * @control:		path of the control socket, or NULL
+ * @conf:		the file's volumes and reader, and the ring's size
  */
 struct config {
 	const char *group;
@@ -31,8 +34,11 @@ struct config {
 	uint64_t stats;
 	const char *tls_certificates;
 	bool allow_no_flush;
+	const char *control;
+	struct conf conf;
 };
 
 void config_init(struct config *cfg);
+void config_apply(struct config *cfg, const struct conf *conf);
 
 #endif /* REPAGENT_CONFIG_H */

@@ -8,11 +8,11 @@
 
 /* What became of a run. */
 enum daemon_end {
-	DAEMON_STOPPED,		/* as a signal asked */
+	DAEMON_STOPPED,		/* as a signal or a command asked */
 	DAEMON_GONE,		/* the group is gone */
 	DAEMON_FAILED,		/* a line was logged */
 };
 
-enum daemon_end daemon_run(const struct config *cfg, struct ring *ring, int signal_fd);
+enum daemon_end daemon_run(struct config *cfg, struct ring *ring, int signal_fd);
 
 #endif /* REPAGENT_DAEMON_H */

@@ -51,12 +51,24 @@ static int group_wait(struct ring *ring, const struct repagent_wait *wait)
 	return call(ring, REPAGENT_IOC_WAIT, (void *)wait);
 }
 
+static int group_emit(struct ring *ring, struct repagent_emit *emit)
+{
+	return call(ring, REPAGENT_IOC_EMIT, emit);
+}
+
+static int group_dirty(struct ring *ring, struct repagent_dirty *dirty)
+{
+	return call(ring, REPAGENT_IOC_DIRTY, dirty);
+}
+
 static const struct ring_ops group_ops = {
 	.info	= group_info,
 	.volume	= group_volume,
 	.hub	= group_hub,
 	.ack	= group_ack,
 	.wait	= group_wait,
+	.emit	= group_emit,
+	.dirty	= group_dirty,
 };
 
 /**
@@ -148,4 +160,24 @@ int group_holder(const char *group, char *program)
 	n = fscanf(file, "%d %" STRINGIFY(GROUP_PROGRAM_LEN) "[^\n]", &pid, program);
 	fclose(file);
 	return n == 2 ? pid : -ESRCH;
+}
+
+/**
+ * process_name - what a process runs
+ * @pid: its id
+ * @program: GROUP_PROGRAM_MAX bytes for the name; empty if there is no such process
+ */
+void process_name(int pid, char *program)
+{
+	char path[64];
+	FILE *file;
+
+	*program = '\0';
+	snprintf(path, sizeof(path), "/proc/%d/comm", pid);
+	file = fopen(path, "re");
+	if (!file)
+		return;
+	if (fscanf(file, "%" STRINGIFY(GROUP_PROGRAM_LEN) "[^\n]", program) != 1)
+		*program = '\0';
+	fclose(file);
 }

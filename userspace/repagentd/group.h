@@ -12,6 +12,7 @@
 void group_path(char *path, const char *group);
 int group_open(struct ring *ring, const char *group);
 void group_close(struct ring *ring);
+void process_name(int pid, char *program);
 int group_holder(const char *group, char *program);
 
 #endif /* REPAGENT_GROUP_H */

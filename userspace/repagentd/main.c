@@ -5,7 +5,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
-#include <poll.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -17,16 +16,15 @@
 #include <systemd/sd-daemon.h>
 #include <unistd.h>
 
+#include "../common/client.h"
 #include "../common/log.h"
 #include "../common/parse.h"
 #include "daemon.h"
-#include "group.h"
 
 #define EXIT_USAGE	2
-#define WAIT_MS		1000	/* between two looks for the group */
 
 static const char usage_text[] =
-"Usage: repagentd GROUP --tap URI [--tap VOLUME=URI ...] [OPTION...]\n"
+"Usage: repagentd GROUP [--tap URI] [--tap VOLUME=URI ...] [OPTION...]\n"
 "Send what the volumes of GROUP are written to a hub over NBD.\n"
 "\n"
 "  -t, --tap [VOLUME=]URI      where a volume goes, or all of them; %g is the\n"
@@ -36,6 +34,11 @@ static const char usage_text[] =
 "                              nbds:// and nbds+unix:// with TLS\n"
 "      --tls-certificates DIR  CA and client certificates\n"
 "      --allow-no-flush        accept a server that has no FLUSH\n"
+"\n"
+"      --config FILE           read this instead of /etc/repagent/GROUP.conf, which\n"
+"                              need not exist; options win\n"
+"      --control PATH          of the control socket (/run/repagent/GROUP.sock)\n"
+"      --no-control            have none\n"
 "\n"
 "  -s, --stats SECONDS         print a status line this often\n"
 "\n"
@@ -61,6 +64,9 @@ enum option_id {
 	OPT_TIMEOUT,
 	OPT_HEARTBEAT,
 	OPT_DRAIN,
+	OPT_CONFIG,
+	OPT_CONTROL,
+	OPT_NO_CONTROL,
 };
 
 static const struct option options[] = {
@@ -74,6 +80,9 @@ static const struct option options[] = {
 	{ "timeout",		required_argument, NULL, OPT_TIMEOUT },
 	{ "heartbeat",		required_argument, NULL, OPT_HEARTBEAT },
 	{ "drain-timeout",	required_argument, NULL, OPT_DRAIN },
+	{ "config",		required_argument, NULL, OPT_CONFIG },
+	{ "control",		required_argument, NULL, OPT_CONTROL },
+	{ "no-control",		no_argument, NULL, OPT_NO_CONTROL },
 	{ "help",		no_argument, NULL, 'h' },
 	{ "version",		no_argument, NULL, 'V' },
 	{ NULL, 0, NULL, 0 }
@@ -101,49 +110,69 @@ static void duration(const char *name, const char *arg, uint64_t min, uint64_t *
 			    name, arg, human_duration(least, min));
 }
 
-static void parse_options(struct config *cfg, int argc, char **argv)
+/*
+ * struct command_line - what the options say.
+ * @conf:	those that the file can give too
+ * @taps:	of --tap
+ * @config, @control: paths, or NULL
+ */
+struct command_line {
+	struct conf conf;
+	struct uri_map taps;
+	const char *config;
+	const char *control;
+	bool no_control;
+};
+
+static const char *const conf_options[] = {
+	[OPT_TLS - OPT_TLS]		= "tls-certificates",
+	[OPT_NO_FLUSH - OPT_TLS]	= "allow-no-flush",
+	[OPT_EPOCH_RECORDS - OPT_TLS]	= "epoch-records",
+	[OPT_EPOCH_SIZE - OPT_TLS]	= "epoch-size",
+	[OPT_EPOCH_TIME - OPT_TLS]	= "epoch-time",
+	[OPT_TIMEOUT - OPT_TLS]		= "timeout",
+	[OPT_HEARTBEAT - OPT_TLS]	= "heartbeat",
+	[OPT_DRAIN - OPT_TLS]		= "drain-timeout",
+};
+
+static void parse_options(struct config *cfg, struct command_line *cl, int argc, char **argv)
 {
-	char error[URI_ERROR_MAX];
+	char error[CONF_ERROR_MAX];
 	int c;
 
 	opterr = 0;
 	while ((c = getopt_long(argc, argv, ":t:s:hV", options, NULL)) != -1) {
 		switch (c) {
 		case 't':
-			if (!uri_add_tap(&cfg->taps, optarg, error))
+			if (!uri_add_tap(&cl->taps, optarg, error))
 				usage_error("--tap %s", error);
 			break;
 		case 's':
 			duration("stats", optarg, 100 * NSEC_PER_MSEC, &cfg->stats);
 			break;
 		case OPT_TLS:
-			if (access(optarg, R_OK | X_OK))
-				usage_error("--tls-certificates '%s': %s; expected a directory with ca-cert.pem",
-					    optarg, strerror(errno));
-			cfg->tls_certificates = optarg;
-			break;
 		case OPT_NO_FLUSH:
-			cfg->allow_no_flush = true;
-			break;
 		case OPT_EPOCH_RECORDS:
-			if (!parse_count(optarg, &cfg->epoch.records) || !cfg->epoch.records)
-				usage_error("--epoch-records '%s': expected a number from 1", optarg);
-			break;
 		case OPT_EPOCH_SIZE:
-			if (!parse_size(optarg, &cfg->epoch.bytes) || !cfg->epoch.bytes)
-				usage_error("--epoch-size '%s': expected a size such as 64K or 16M", optarg);
-			break;
 		case OPT_EPOCH_TIME:
-			duration("epoch-time", optarg, NSEC_PER_MSEC, &cfg->epoch.ns);
-			break;
 		case OPT_TIMEOUT:
-			duration("timeout", optarg, 100 * NSEC_PER_MSEC, &cfg->timeout);
-			break;
 		case OPT_HEARTBEAT:
-			duration("heartbeat", optarg, 100 * NSEC_PER_MSEC, &cfg->heartbeat);
-			break;
 		case OPT_DRAIN:
-			duration("drain-timeout", optarg, 0, &cfg->drain);
+			if (!conf_set(&cl->conf, CONF_GROUP, NULL, conf_options[c - OPT_TLS],
+				      c == OPT_NO_FLUSH ? "yes" : optarg, error))
+				usage_error("--%s", error);
+			break;
+		case OPT_CONFIG:
+			cl->config = optarg;
+			break;
+		case OPT_CONTROL:
+			if (*optarg != '/' || strlen(optarg) >= CONTROL_PATH_MAX)
+				usage_error("--control '%s': expected an absolute path of at most %d bytes",
+					    optarg, CONTROL_PATH_MAX - 1);
+			cl->control = optarg;
+			break;
+		case OPT_NO_CONTROL:
+			cl->no_control = true;
 			break;
 		case 'h':
 			fputs(usage_text, stdout);
@@ -171,8 +200,46 @@ static void parse_options(struct config *cfg, int argc, char **argv)
 		usage_error("'%s' is no name of a group: expected 1 to %d letters, digits, '_', '.' or '-', "
 			    "not beginning with '.' or '-'",
 			    cfg->group, REPAGENT_NAME_MAX);
-	if (!cfg->taps.all && !cfg->taps.nr)
+}
+
+static void set_tap(struct config *cfg, const char *volume, const char *template)
+{
+	char error[URI_ERROR_MAX];
+
+	if (template && !uri_set_tap(&cfg->taps, volume, template, error))
+		usage_error("--tap %s", error);
+}
+
+/* Defaults, then the file, then the command line. */
+static void configure(struct config *cfg, struct command_line *cl)
+{
+	static char control[CONTROL_PATH_MAX];
+	char path[CONF_PATH_MAX], error[CONF_ERROR_MAX];
+	unsigned int i;
+	int r;
+
+	conf_path(path, cfg->group);
+	r = conf_load(&cfg->conf, cl->config ? cl->config : path, error);
+	if (r < 0 && (r != -ENOENT || cl->config))
+		usage_error("%s", error);
+	config_apply(cfg, &cfg->conf);
+	config_apply(cfg, &cl->conf);
+
+	set_tap(cfg, NULL, cfg->conf.group[CONF_G_TAP]);
+	for (i = 0; i < cfg->conf.nr_volumes; i++)
+		set_tap(cfg, cfg->conf.volume[i].name, cfg->conf.volume[i].value[CONF_V_TAP]);
+	set_tap(cfg, NULL, cl->taps.all);
+	for (i = 0; i < cl->taps.nr; i++)
+		set_tap(cfg, cl->taps.own[i].volume, cl->taps.own[i].uri);
+
+	if (cl->no_control && cl->control)
+		usage_error("--control '%s' and --no-control: expected one of them", cl->control);
+	if (cl->no_control && !cfg->taps.all && !cfg->taps.nr)
 		usage_error("expected --tap URI: where should group %s be sent?", cfg->group);
+	if (cl->no_control)
+		return;
+	control_path(control, cfg->group);
+	cfg->control = cl->control ? cl->control : control;
 }
 
 /*
@@ -212,92 +279,21 @@ static int take_signals(void)
 	sigaddset(&set, SIGINT);
 	sigaddset(&set, SIGHUP);
 	sigaddset(&set, SIGUSR1);
+	sigaddset(&set, SIGCHLD);
 	sigprocmask(SIG_BLOCK, &set, NULL);
 	return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 }
 
-/* Wait a moment for the group.  Return whether a signal said to stop. */
-static bool pause_or_stop(int signal_fd, const char *group)
-{
-	struct pollfd pfd = { .fd = signal_fd, .events = POLLIN };
-	struct signalfd_siginfo si;
-
-	if (poll(&pfd, 1, WAIT_MS) != 1 || read(signal_fd, &si, sizeof(si)) != sizeof(si))
-		return false;
-	if (si.ssi_signo == SIGUSR1) {
-		printf("%-8s waiting for the group\n", group);
-		fflush(stdout);
-	}
-	return si.ssi_signo == SIGTERM || si.ssi_signo == SIGINT;
-}
-
-/* The group is taken.  Say by whom, and what to do. */
-static void say_holder(const char *group, int pid, const char *program)
-{
-	if (pid > 0)
-		log_err("group %s is served by process %d (%s) already, and a group has one daemon. "
-			"To have this one take over, stop that one first: kill %d; no record is lost meanwhile",
-			group, pid, program, pid);
-	else
-		log_err("group %s is served by another daemon already%s, and a group has one daemon. "
-			"To have this one take over, stop that one first; no record is lost meanwhile",
-			group, pid ? "" : ", in another container");
-}
-
-static int serve(const struct config *cfg, int signal_fd)
-{
-	char program[GROUP_PROGRAM_MAX];
-	enum daemon_end end;
-	bool told = false;
-	struct ring ring;
-	char path[GROUP_PATH_MAX];
-	int r, pid;
-
-	group_path(path, cfg->group);
-	for (;;) {
-		r = group_open(&ring, cfg->group);
-		switch (r) {
-		case 0:
-			end = daemon_run(cfg, &ring, signal_fd);
-			group_close(&ring);
-			if (end != DAEMON_GONE)
-				return end == DAEMON_STOPPED ? EXIT_SUCCESS : EXIT_FAILURE;
-			log_notice("the group is gone; waiting for it to come back");
-			told = true;
-			break;
-		case -ENOENT:
-		case -ENXIO:
-		case -ENODEV:
-			if (!told)
-				log_notice("waiting for group %s: %s does not exist yet",
-					   cfg->group, path);
-			told = true;
-			break;
-		case -EBUSY:
-			pid = group_holder(cfg->group, program);
-			if (pid == -ESRCH)
-				break;	/* it went just now: try again */
-			say_holder(cfg->group, pid, program);
-			return EXIT_FAILURE;
-		case -EPROTO:
-			return EXIT_FAILURE;
-		default:
-			log_err("%s: %s", path, strerror(-r));
-			return EXIT_FAILURE;
-		}
-		sd_notifyf(0, "READY=1\nSTATUS=Waiting for group %s", cfg->group);
-		if (pause_or_stop(signal_fd, cfg->group))
-			return EXIT_SUCCESS;
-	}
-}
-
 int main(int argc, char **argv)
 {
-	struct config cfg;
-	int signal_fd, r;
+	static struct command_line cl;
+	static struct config cfg;
+	enum daemon_end end;
+	int signal_fd;
 
 	config_init(&cfg);
-	parse_options(&cfg, argc, argv);
+	parse_options(&cfg, &cl, argc, argv);
+	configure(&cfg, &cl);
 	log_init(cfg.group);
 	signal_fd = take_signals();
 	if (signal_fd < 0) {
@@ -307,7 +303,7 @@ int main(int argc, char **argv)
 	lock_memory();
 	spare_from_oom_killer();
 	srandom((unsigned int)getpid());
-	r = serve(&cfg, signal_fd);
+	end = daemon_run(&cfg, NULL, signal_fd);
 	log_summary();
-	return r;
+	return end == DAEMON_STOPPED ? EXIT_SUCCESS : EXIT_FAILURE;
 }

@@ -78,6 +78,7 @@ struct mirror {
 	bool zeroes;			/* ... and whether it is nothing but zeroes */
 	bool dry;
 	bool verify_told;
+	bool paused;			/* DOWN lasts until that is over */
 	struct target target[REPAGENT_MAX_VOLUMES];
 	struct target *end;
 };
@@ -106,7 +107,7 @@ static void go_down(struct mirror *m)
 
 	close_all(m);
 	m->state = DOWN;
-	m->deadline = m->loop->now + m->pause - jitter / 2 +
+	m->deadline = m->paused ? UINT64_MAX : m->loop->now + m->pause - jitter / 2 +
 		      (uint64_t)random() % (jitter + 1);
 	m->pause *= 2;
 	if (m->pause > m->cfg->retry_max)
@@ -565,11 +566,42 @@ static void mirror_free(struct tap *tap)
 	free(tap);
 }
 
+/*
+ * As after a fault, late replies are awaited before the connections are closed.
+ */
+static int mirror_pause(struct tap *tap, bool on)
+{
+	struct mirror *m = to_mirror(tap);
+
+	if (m->paused == on)
+		return 0;
+	m->paused = on;
+	if (!on) {
+		snprintf(tap->why, sizeof(tap->why), "connecting");
+		if (m->state == DOWN)
+			m->deadline = m->loop->now;
+		return 0;
+	}
+	snprintf(tap->why, sizeof(tap->why), "paused");
+	tap->connected = false;
+	m->record.seq = 0;
+	epochs_init(&m->epochs, &m->epochs.limits);
+	m->pause = m->cfg->retry_min;
+	if (m->state == STREAM) {
+		m->state = RETIRE;
+		m->deadline = m->loop->now + m->cfg->timeout;
+	} else if (m->state != RETIRE) {
+		go_down(m);
+	}
+	return stream_hub(m->stream, false, REPAGENT_REASON_PAUSED);
+}
+
 static const struct tap_ops mirror_ops = {
 	.run		= mirror_run,
 	.volumes	= mirror_volumes,
 	.want		= mirror_want,
 	.deadline	= mirror_deadline,
+	.pause		= mirror_pause,
 	.free		= mirror_free,
 };
 

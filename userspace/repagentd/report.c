@@ -17,27 +17,29 @@ static const char *const captures[] = {
 };
 
 static const struct {
+	const char *name;	/* of Documentation/target.md */
 	const char *words;
 	const char *remedy;	/* a sentence, or NULL where none is needed */
 } reasons[REPAGENT_NR_REASONS] = {
-	[REPAGENT_REASON_NONE]		= { "no reason", NULL },
-	[REPAGENT_REASON_FIRST_SYNC]	= { "first sync", NULL },
-	[REPAGENT_REASON_UNCLEAN]	= { "not stopped cleanly", NULL },
-	[REPAGENT_REASON_NO_MAP]	= { "no write-intent map",
+	[REPAGENT_REASON_NONE]		= { "none", "no reason", NULL },
+	[REPAGENT_REASON_FIRST_SYNC]	= { "first-sync", "first sync", NULL },
+	[REPAGENT_REASON_UNCLEAN]	= { "unclean", "not stopped cleanly", NULL },
+	[REPAGENT_REASON_NO_MAP]	= { "no-map", "no write-intent map",
 		"Give the volume a metadata device (meta) to be spared full resyncs." },
-	[REPAGENT_REASON_RING_FULL]	= { "ring full",
+	[REPAGENT_REASON_RING_FULL]	= { "ring-full", "ring full",
 		"If this happens often: a faster hub or line, or a larger ring." },
-	[REPAGENT_REASON_HUB_REFUSED]	= { "hub refuses", "See the message about the hub." },
-	[REPAGENT_REASON_HUB_FULL]	= { "hub full", "Make room at the hub." },
-	[REPAGENT_REASON_FENCED]	= { "fenced: the hub failed over",
+	[REPAGENT_REASON_HUB_REFUSED]	= { "hub-refused", "hub refuses",
+		"See the message about the hub." },
+	[REPAGENT_REASON_HUB_FULL]	= { "hub-full", "hub full", "Make room at the hub." },
+	[REPAGENT_REASON_FENCED]	= { "fenced", "fenced: the hub failed over",
 		"This side must not go on; fail back first." },
-	[REPAGENT_REASON_PAUSED]	= { "paused", "Resume when it suits." },
-	[REPAGENT_REASON_META_ERROR]	= { "write-intent map cannot be written",
+	[REPAGENT_REASON_PAUSED]	= { "paused", "paused", "Resume when it suits." },
+	[REPAGENT_REASON_META_ERROR]	= { "meta-error", "write-intent map cannot be written",
 		"Look at the metadata device." },
-	[REPAGENT_REASON_WRITE_FAILED]	= { "a local write failed",
+	[REPAGENT_REASON_WRITE_FAILED]	= { "write-failed", "a local write failed",
 		"Look at the origin device." },
-	[REPAGENT_REASON_REQUESTED]	= { "resync asked for", NULL },
-	[REPAGENT_REASON_RESIZED]	= { "resized", NULL },
+	[REPAGENT_REASON_REQUESTED]	= { "requested", "resync asked for", NULL },
+	[REPAGENT_REASON_RESIZED]	= { "resized", "resized", NULL },
 };
 
 /**
@@ -58,10 +60,54 @@ const char *reason_words(unsigned int reason)
 	return reason < REPAGENT_NR_REASONS ? reasons[reason].words : "unknown reason";
 }
 
-static const char *remedy(unsigned int reason)
+/**
+ * reason_name - the word of the status line for a reason
+ * @reason: enum repagent_reason, or anything
+ */
+const char *reason_name(unsigned int reason)
+{
+	return reason < REPAGENT_NR_REASONS ? reasons[reason].name : "unknown";
+}
+
+/**
+ * capture_name - the word of the status line for a state of capture
+ * @capture: enum repagent_capture, or anything
+ */
+const char *capture_name(unsigned int capture)
+{
+	static const char *const names[] = { "init", "stream", "track" };
+
+	return capture < sizeof(names) / sizeof(names[0]) ? names[capture] : "unknown";
+}
+
+/**
+ * image_name - the word of the status line for a state of an image
+ * @image: enum repagent_image, or anything
+ */
+const char *image_name(unsigned int image)
+{
+	static const char *const names[] = { "clean", "dirty", "resync" };
+
+	return image < sizeof(names) / sizeof(names[0]) ? names[image] : "unknown";
+}
+
+/**
+ * reason_remedy - a sentence that says what helps
+ * @reason: enum repagent_reason, or anything
+ *
+ * Return: the sentence; empty where nothing is to be done.
+ */
+const char *reason_remedy(unsigned int reason)
 {
 	return reason < REPAGENT_NR_REASONS && reasons[reason].remedy ?
 	       reasons[reason].remedy : "";
+}
+
+static void tell(const struct report *rep, enum report_change change,
+		 const struct repagent_volume_info *v)
+{
+	if (rep->tell)
+		rep->tell(rep->owner, change, v);
 }
 
 static void clock_text(char *buf, size_t size)
@@ -96,7 +142,7 @@ static void report_capture(struct report *rep, const struct stream *s, uint64_t 
 			snprintf(silent, sizeof(silent), "; the hub has taken nothing for %s",
 				 human_duration(span, hub_silent));
 		log_warn("tracking since %s: %s%s. Writes go on; the ranges are remembered and resynced. %s",
-			 when, reason_words(i->reason), silent, remedy(i->reason));
+			 when, reason_words(i->reason), silent, reason_remedy(i->reason));
 		break;
 	default:
 		log_notice("%s: writes are remembered until the hub is connected",
@@ -106,6 +152,7 @@ static void report_capture(struct report *rep, const struct stream *s, uint64_t 
 		rep->capture_since = now;
 	rep->capture = i->capture;
 	rep->reason = i->reason;
+	tell(rep, REPORT_CAPTURE, NULL);
 }
 
 /* One write that hangs at its origin holds back all that came later. */
@@ -126,7 +173,7 @@ static void report_busy(struct volume_report *r, const struct repagent_volume_in
 	r->busy_told = true;
 }
 
-static void report_image(struct volume_report *r, const struct repagent_volume_info *i,
+static void report_image(const struct report *rep, struct volume_report *r, const struct repagent_volume_info *i,
 			 bool known, uint64_t now)
 {
 	char size[HUMAN_MAX], span[HUMAN_MAX];
@@ -152,16 +199,17 @@ static void report_image(struct volume_report *r, const struct repagent_volume_i
 	default:
 		log_notice("volume %s: %s to be resynced (%s). %s", i->name,
 			   human_size(size, i->dirty << 9), reason_words(i->reason),
-			   remedy(i->reason));
+			   reason_remedy(i->reason));
 	}
 	r->image = i->image;
 	r->image_since = now;
+	tell(rep, REPORT_IMAGE, i);
 }
 
-static void report_volume(struct volume_report *r, const struct repagent_volume_info *i,
-			  uint64_t now)
+static void report_volume(const struct report *rep, struct volume_report *r,
+			  const struct repagent_volume_info *i, uint64_t now)
 {
-	bool known = r->id == i->id;
+	bool known = r->id == i->id, went;
 
 	if (!known) {
 		memset(r, 0, sizeof(*r));
@@ -170,13 +218,20 @@ static void report_volume(struct volume_report *r, const struct repagent_volume_
 	}
 	if (!i->id)
 		return;
-	report_image(r, i, known, now);
+	if (!known)
+		tell(rep, REPORT_VOLUME, i);
+	report_image(rep, r, i, known, now);
 	report_busy(r, i, now);
 	if (i->failed > r->failed)
 		log_err("volume %s: %" PRIu64 " local writes failed at its origin device; the ranges will be resynced. "
 			"Look at the origin device.", i->name, (uint64_t)i->failed - r->failed);
-	if (r->active && !i->active)
+	went = r->active && !i->active;
+	if (went)
 		log_notice("volume %s: its device is gone; its last records are being sent", i->name);
+	if (went)
+		tell(rep, REPORT_VOLUME, i);
+	if (i->failed > r->failed)
+		tell(rep, REPORT_FAILED, i);
 	r->failed = i->failed;
 	r->active = i->active;
 }
@@ -196,6 +251,6 @@ void report_changes(struct report *rep, const struct stream *s, uint64_t now,
 
 	report_capture(rep, s, now, hub_silent);
 	for (i = 0; i < REPAGENT_MAX_VOLUMES; i++)
-		report_volume(&rep->volume[i], &s->volume[i].info, now);
+		report_volume(rep, &rep->volume[i], &s->volume[i].info, now);
 	rep->started = true;
 }

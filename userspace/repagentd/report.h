@@ -26,19 +26,35 @@ struct volume_report {
 	uint64_t total;
 };
 
+/* What report_changes() found, for who wants to know more than the log. */
+enum report_change {
+	REPORT_CAPTURE,
+	REPORT_VOLUME,		/* it came, or its device went */
+	REPORT_IMAGE,
+	REPORT_FAILED,		/* local writes failed */
+};
+
 /*
  * struct report - what was last said.
+ * @tell, @owner: called for every change; NULL: nobody is; the volume is NULL
+ *		where it is the group's
  * @capture_since: when that state was noticed
  */
 struct report {
 	bool started;
 	unsigned int capture, reason;
 	uint64_t capture_since;
+	void (*tell)(void *owner, enum report_change change, const struct repagent_volume_info *v);
+	void *owner;
 	struct volume_report volume[REPAGENT_MAX_VOLUMES];
 };
 
 const char *capture_word(unsigned int capture);
+const char *capture_name(unsigned int capture);
+const char *image_name(unsigned int image);
+const char *reason_name(unsigned int reason);
 const char *reason_words(unsigned int reason);
+const char *reason_remedy(unsigned int reason);
 void report_changes(struct report *rep, const struct stream *s, uint64_t now,
 		    uint64_t hub_silent);
 

@@ -24,6 +24,8 @@ struct ring_ops {
 	int (*hub)(struct ring *ring, const struct repagent_hub *hub);
 	int (*ack)(struct ring *ring, const struct repagent_ack *ack);
 	int (*wait)(struct ring *ring, const struct repagent_wait *wait);
+	int (*emit)(struct ring *ring, struct repagent_emit *emit);
+	int (*dirty)(struct ring *ring, struct repagent_dirty *dirty);
 };
 
 /*

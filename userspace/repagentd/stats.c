@@ -12,32 +12,6 @@
 #include "../common/parse.h"
 #include "stats.h"
 
-struct sums {
-	uint64_t dirty, left, total;	/* bytes */
-	unsigned int resyncing, torn;	/* volumes */
-};
-
-static struct sums add_up(const struct stream *s, const struct report *rep)
-{
-	struct sums sum = { 0 };
-	unsigned int i;
-
-	for (i = 0; i < REPAGENT_MAX_VOLUMES; i++) {
-		const struct repagent_volume_info *v = &s->volume[i].info;
-
-		if (!v->id)
-			continue;
-		sum.dirty += v->dirty << 9;
-		sum.torn += v->image != REPAGENT_IMAGE_CLEAN;
-		if (v->image != REPAGENT_IMAGE_RESYNC)
-			continue;
-		sum.left += v->resync_left << 9;
-		sum.total += rep->volume[i].total;
-		sum.resyncing++;
-	}
-	return sum;
-}
-
 static uint64_t growth(uint64_t new, uint64_t old)
 {
 	return new > old ? new - old : 0;
@@ -76,40 +50,89 @@ void stats_begin(struct stats *st, const struct stream *s, uint64_t now)
 	st->settled = s->settled;
 }
 
-static int progress_text(struct stats *st, char *buf, size_t size,
-			 const struct sums *sum, uint64_t passed)
-{
-	double rate = per_second(growth(st->left, sum->left), passed);
-	char left[HUMAN_MAX], eta[HUMAN_MAX];
-
-	st->resync_rate = st->resync_rate > 0 ? st->resync_rate * 0.7 + rate * 0.3 : rate;
-	st->left = sum->left;
-	if (!sum->total)
-		return snprintf(buf, size, "  resync begins");
-	snprintf(eta, sizeof(eta), "?");
-	if (st->resync_rate >= 1)
-		human_duration(eta, (uint64_t)((double)sum->left / st->resync_rate * 1e9));
-	return snprintf(buf, size, "  resync %5.1f %%, %s left, %s to go",
-			100.0 * (double)growth(sum->total, sum->left) / (double)sum->total,
-			human_size(left, sum->left), eta);
-}
-
 /**
- * stats_line - make the status line and start counting anew
- * @st: the counters
- * @line: STATS_LINE_MAX bytes for the line, without a newline
+ * stats_lag - how far the hub is behind, and the resyncs
+ * @f: out: these; what is a rate stays as it is
  * @s: the stream, refreshed
- * @tap: its tap
  * @rep: what is known of the states' ages
  * @now: the time, ns of CLOCK_MONOTONIC
  */
-void stats_line(struct stats *st, char *line, const struct stream *s,
-		const struct tap *tap, const struct report *rep, uint64_t now)
+void stats_lag(struct figures *f, const struct stream *s, const struct report *rep,
+	       uint64_t now)
+{
+	unsigned int i;
+
+	f->lag_bytes = growth(s->produced, s->settled);
+	f->lag_records = growth(s->info.head, s->acked + 1);
+	f->lag_ns = lag_time(s, rep, now);
+	f->left = f->total = 0;
+	f->resyncing = f->torn = 0;
+	for (i = 0; i < REPAGENT_MAX_VOLUMES; i++) {
+		const struct repagent_volume_info *v = &s->volume[i].info;
+
+		if (!v->id)
+			continue;
+		f->lag_bytes += v->dirty << 9;
+		f->torn += v->image != REPAGENT_IMAGE_CLEAN;
+		if (v->image != REPAGENT_IMAGE_RESYNC)
+			continue;
+		f->left += v->resync_left << 9;
+		f->total += rep->volume[i].total;
+		f->resyncing++;
+	}
+}
+
+/**
+ * stats_take - work out the figures, and start counting anew
+ * @st: the counters
+ * @f: in and out, for rates are smoothed
+ * @s: the stream, refreshed
+ * @rep: what is known of the states' ages
+ * @now: the time, ns of CLOCK_MONOTONIC
+ */
+void stats_take(struct stats *st, struct figures *f, const struct stream *s,
+		const struct report *rep, uint64_t now)
 {
 	uint64_t passed = growth(now, st->time);
-	uint64_t in = growth(s->produced, st->produced);
-	uint64_t out = growth(s->settled, st->settled);
-	struct sums sum = add_up(s, rep);
+	double rate;
+
+	stats_lag(f, s, rep, now);
+	f->in_bytes = per_second(growth(s->produced, st->produced), passed);
+	f->in_records = per_second(growth(s->info.head, st->head), passed);
+	f->out_bytes = per_second(growth(s->settled, st->settled), passed);
+	f->out_records = per_second(growth(s->acked, st->acked), passed);
+	rate = per_second(growth(st->left, f->left), passed);
+	f->resync_rate = f->resync_rate > 0 ? f->resync_rate * 0.7 + rate * 0.3 : rate;
+	if (!f->resyncing)
+		f->resync_rate = 0;
+	st->left = f->left;
+	stats_begin(st, s, now);
+}
+
+static int progress_text(const struct figures *f, char *buf, size_t size)
+{
+	char left[HUMAN_MAX], eta[HUMAN_MAX];
+
+	if (!f->total)
+		return snprintf(buf, size, "  resync begins");
+	snprintf(eta, sizeof(eta), "?");
+	if (f->resync_rate >= 1)
+		human_duration(eta, (uint64_t)((double)f->left / f->resync_rate * 1e9));
+	return snprintf(buf, size, "  resync %5.1f %%, %s left, %s to go",
+			100.0 * (double)growth(f->total, f->left) / (double)f->total,
+			human_size(left, f->left), eta);
+}
+
+/**
+ * stats_line - make the status line
+ * @f: the figures
+ * @line: STATS_LINE_MAX bytes for the line, without a newline
+ * @s: the stream, refreshed
+ * @tap: its tap
+ */
+void stats_line(const struct figures *f, char *line, const struct stream *s,
+		const struct tap *tap)
+{
 	char in_text[HUMAN_MAX], out_text[HUMAN_MAX], lag[HUMAN_MAX], age[HUMAN_MAX];
 	char state[64];
 	int n;
@@ -123,24 +146,18 @@ void stats_line(struct stats *st, char *line, const struct stream *s,
 	n = snprintf(line, STATS_LINE_MAX,
 		     "%-8s %-20s hub %-4s  in %9s/s %6.0f/s  out %9s/s %6.0f/s  lag %9s %7s",
 		     s->info.group, state, tap->connected ? "up" : "down",
-		     human_size(in_text, (uint64_t)per_second(in, passed)),
-		     per_second(growth(s->info.head, st->head), passed),
-		     human_size(out_text, (uint64_t)per_second(out, passed)),
-		     per_second(growth(s->acked, st->acked), passed),
-		     human_size(lag, growth(s->produced, s->settled) + sum.dirty),
-		     human_duration(age, lag_time(s, rep, now)));
+		     human_size(in_text, (uint64_t)f->in_bytes), f->in_records,
+		     human_size(out_text, (uint64_t)f->out_bytes), f->out_records,
+		     human_size(lag, f->lag_bytes), human_duration(age, f->lag_ns));
 	if (n > 0 && n < STATS_LINE_MAX) {
-		if (sum.resyncing)
-			n += progress_text(st, line + n, (size_t)(STATS_LINE_MAX - n), &sum, passed);
-		else if (sum.torn)
+		if (f->resyncing)
+			n += progress_text(f, line + n, (size_t)(STATS_LINE_MAX - n));
+		else if (f->torn)
 			n += snprintf(line + n, (size_t)(STATS_LINE_MAX - n), "  resync owed");
 		else
 			n += snprintf(line + n, (size_t)(STATS_LINE_MAX - n), "  %s",
 				      s->produced > s->settled ? "behind" : "in sync");
 	}
-	if (!sum.resyncing)
-		st->resync_rate = 0;
 	if (!tap->connected && n > 0 && n < STATS_LINE_MAX)
 		snprintf(line + n, (size_t)(STATS_LINE_MAX - n), "  (%s)", tap->why);
-	stats_begin(st, s, now);
 }

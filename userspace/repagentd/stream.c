@@ -8,6 +8,7 @@
  */
 #include <errno.h>
 #include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "../common/log.h"
@@ -412,4 +413,38 @@ int stream_wait(struct stream *s, uint64_t seq)
 void stream_woken(struct stream *s)
 {
 	s->armed.seq = 0;
+}
+
+/**
+ * stream_emit - put a record of our own into the stream
+ * @s: the stream
+ * @type: REPAGENT_REC_CHECKPOINT or REPAGENT_REC_SHUTDOWN
+ * @label: of the checkpoint, at most REPAGENT_LABEL_MAX bytes; else NULL
+ * @seq: out: its number
+ *
+ * Return: 0, -EAGAIN if the group does not stream, -ENOSPC if the ring has no
+ * room, or another negative errno.
+ */
+int stream_emit(struct stream *s, unsigned int type, const char *label, uint64_t *seq)
+{
+	struct repagent_emit emit = { .type = (uint16_t)type };
+	int r;
+
+	if (label)
+		snprintf(emit.label, sizeof(emit.label), "%s", label);
+	r = s->ring->ops->emit(s->ring, &emit);
+	*seq = emit.seq;
+	return r;
+}
+
+/**
+ * stream_dirty - what the stream lacks of a volume
+ * @s: the stream
+ * @dirty: in and out, as REPAGENT_IOC_DIRTY has it
+ *
+ * Return: 0 or a negative errno.
+ */
+int stream_dirty(struct stream *s, struct repagent_dirty *dirty)
+{
+	return s->ring->ops->dirty(s->ring, dirty);
 }

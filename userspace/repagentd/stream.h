@@ -76,6 +76,8 @@ void stream_advance(struct stream *s);
 uint64_t stream_oldest_time(const struct stream *s);
 int stream_ack(struct stream *s, uint64_t seq);
 int stream_hub(struct stream *s, bool connected, unsigned int reason);
+int stream_emit(struct stream *s, unsigned int type, const char *label, uint64_t *seq);
+int stream_dirty(struct stream *s, struct repagent_dirty *dirty);
 int stream_wait(struct stream *s, uint64_t seq);
 void stream_woken(struct stream *s);
 

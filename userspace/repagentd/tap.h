@@ -26,6 +26,7 @@ enum tap_want {
  * @volumes:	the stream's table of volumes was refreshed; returns as @run
  * @want:	see above
  * @deadline:	when to call @run if nothing else happens, ns
+ * @pause:	close the connections and tell the kernel, or go on; 0 or a negative errno
  * @free:	disconnect
  */
 struct tap_ops {
@@ -33,6 +34,7 @@ struct tap_ops {
 	int (*volumes)(struct tap *tap);
 	enum tap_want (*want)(const struct tap *tap);
 	uint64_t (*deadline)(const struct tap *tap);
+	int (*pause)(struct tap *tap, bool on);
 	void (*free)(struct tap *tap);
 };
 
