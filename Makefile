@@ -235,6 +235,7 @@ dkms-remove:
 ##: check-vm         a real VM boots from a protected disk, then another from its replica
 ##: check-debug      the tests on a kernel that checks itself, which is built first
 ##: fuzz-nbd         the NBD server, for FUZZ_SECONDS (60; apt install clang)
+##: fuzz-control     the control socket, the same
 ##: check-mutants    whether the tests find bugs that are planted, one by one
 
 .PHONY: packages demo check check-static check-unit check-vehicle check-dkms check-6.1 check-6.12 check-vm check-debug check-mutants
@@ -270,12 +271,20 @@ check-mutants: packages
 	tests/check-mutants
 
 FUZZ_SECONDS ?= 60
-.PHONY: fuzz-nbd
+.PHONY: fuzz-nbd fuzz-control
+fuzz_clang := clang -std=c11 -D_GNU_SOURCE -DREPAGENT_VERSION='"$(VERSION)"' -g -O1 \
+	-fsanitize=fuzzer,address,undefined -fno-sanitize-recover=undefined -Iinclude/uapi -Iuserspace
 fuzz-nbd:
 	@mkdir -p $(BUILD)/fuzz/nbd
-	clang -std=c11 -D_GNU_SOURCE -g -O1 -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=undefined \
-		-Iuserspace -o $(BUILD)/fuzz/fuzz-nbds tests/fuzz/fuzz-nbds.c $(wildcard userspace/nbdserver/*.c) $(nbdserver_libs)
+	$(fuzz_clang) -o $(BUILD)/fuzz/fuzz-nbds tests/fuzz/fuzz-nbds.c $(wildcard userspace/nbdserver/*.c) $(nbdserver_libs)
 	cd $(BUILD)/fuzz && ./fuzz-nbds -max_total_time=$(FUZZ_SECONDS) -timeout=20 -max_len=4096 nbd
+
+fuzz-control:
+	@mkdir -p $(BUILD)/fuzz/control
+	$(fuzz_clang) -o $(BUILD)/fuzz/fuzz-control tests/fuzz/fuzz-control.c userspace/repagentd/control.c \
+		userspace/common/log.c userspace/common/uri.c $$(pkg-config --libs json-c)
+	cd $(BUILD)/fuzz && ./fuzz-control -max_total_time=$(FUZZ_SECONDS) -timeout=20 -max_len=4096 \
+		-dict=$(abspath tests/fuzz/control.dict) control
 
 ##@ Measuring
 ##: bench            what protection costs, beside other device-mapper targets, DRBD and MD
