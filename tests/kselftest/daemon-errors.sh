@@ -7,7 +7,7 @@
 # shellcheck source=tests/kselftest/lib.sh
 . ./lib.sh
 
-plan 31
+plan 35
 [ -n "$(command -v repagentd)" ] || ktap_skip_all "repagentd is not built"
 ends_with() { # STATUS WORD EXPECTED ARGUMENT...
 	local status text
@@ -26,7 +26,12 @@ letters="expected 1 to 31 letters, digits, '_', '.' or '-'"
 time='such as 30, 200ms or 2min'
 
 bad 'name of a group' 'expected the name of a group'
-bad 'group g' 'expected --tap URI' g
+bad 'group g' 'expected --tap URI' g --no-control
+bad "--control 'sock'" 'expected an absolute path' g --control sock
+bad "--control '/run/s'" 'expected one of them' g --tap $hub --control /run/s --no-control
+bad '/nonesuch/g.conf' 'No such file' g --config /nonesuch/g.conf
+printf '[group]\ntap = %s\nring = many\n' $hub > "$TMP/g.conf"
+bad "$TMP/g.conf:3: ring 'many'" 'expected a number of MiB, from 1 to 16384' g --config "$TMP/g.conf"
 bad "'.g'" "$letters" .g --tap $hub
 bad "'g/h'" "$letters" g/h --tap $hub
 bad "'12345678901234567890123456789012'" "$letters" 12345678901234567890123456789012 --tap $hub

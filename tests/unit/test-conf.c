@@ -208,7 +208,7 @@ static void test_table_lines(void **state)
 	};
 	static const char *const bad[] = {
 		"", "254:1", "254:1 g", "254:1 g v 2 ring", "254:1 g v 2 ring x", "254:1 g v 1 ring",
-		"254:1 g v 2 rung 1", "254:1 12345678901234567890123456789012 v", "254:1 g v 2 discard 12345678",
+		"254:1 12345678901234567890123456789012 v", "254:1 g v 2 discard 12345678",
 	};
 	struct dmdev_table t;
 	char line[2048];
@@ -223,6 +223,9 @@ static void test_table_lines(void **state)
 	for (i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
 		if (dmdev_parse(bad[i], &t))
 			fail_msg("'%s' was accepted", bad[i]);
+	assert_true(dmdev_parse("253:17 g v 4 news 128 bounce off ", &t));
+	assert_string_equal(t.volume, "v");
+	assert_string_equal(t.bounce, "off");
 	assert_true(dmdev_name_ok("vm0-disk0"));
 	assert_false(dmdev_name_ok("a/b"));
 	assert_false(dmdev_name_ok(".."));

@@ -77,28 +77,12 @@ static void test_names(void **state)
 			fail_msg("'%s' was accepted", bad[i]);
 }
 
-static void test_tables(void **state)
-{
-	char group[REPAGENT_NAME_MAX + 1], volume[REPAGENT_NAME_MAX + 1];
-
-	(void)state;
-	assert_true(volume_parse("7:0 vm0 disk0", group, volume));
-	assert_string_equal(group, "vm0");
-	assert_string_equal(volume, "disk0");
-	assert_true(volume_parse("253:17 g v 4 ring 128 bounce off ", group, volume));
-	assert_string_equal(volume, "v");
-	assert_false(volume_parse("7:0 vm0", group, volume));
-	assert_false(volume_parse("", group, volume));
-	assert_false(volume_parse("7:0 012345678901234567890123456789012 v", group, volume));
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_rules),
 		cmocka_unit_test(test_senseless_rules),
 		cmocka_unit_test(test_names),
-		cmocka_unit_test(test_tables),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -99,7 +99,7 @@ static const char *take_number(const char *s, unsigned int *n)
 
 static const char *take_feature(const char *s, struct dmdev_table *t)
 {
-	char word[16];
+	char word[16], other[DMDEV_PATH_MAX];
 
 	s = take_word(s, word, sizeof(word));
 	if (!s)
@@ -114,7 +114,7 @@ static const char *take_feature(const char *s, struct dmdev_table *t)
 		return take_word(s, t->bounce, sizeof(t->bounce));
 	if (!strcmp(word, "meta"))
 		return take_word(s, t->meta, sizeof(t->meta));
-	return NULL;
+	return take_word(s, other, sizeof(other));	/* of a module newer than this */
 }
 
 /**
@@ -349,8 +349,14 @@ static struct dmdev *find(struct dmdev *devs, int nr, const char *group, const c
 	return NULL;
 }
 
-/* All of them: *devs is to be freed. */
-static int list_all(struct dmdev **devs, char *error)
+/**
+ * dmdev_list_all - the repagent devices of this host, however many
+ * @devs: out: to be freed
+ * @error: DMDEV_ERROR_MAX bytes for a sentence
+ *
+ * Return: how many there are, or -1.
+ */
+int dmdev_list_all(struct dmdev **devs, char *error)
 {
 	unsigned int max = 64;
 	int nr;
@@ -383,7 +389,7 @@ enum dmdev_result dmdev_find(const char *group, const char *volume, struct dmdev
 {
 	enum dmdev_result result = DMDEV_OK;
 	struct dmdev *devs, *found;
-	int nr = list_all(&devs, error);
+	int nr = dmdev_list_all(&devs, error);
 
 	found = nr > 0 ? find(devs, nr, group, volume) : NULL;
 	if (nr < 0)
@@ -621,7 +627,7 @@ enum dmdev_result dmdev_protect(const char *name, const struct dmdev_table *tabl
 	result = origin_size(table->origin, &number, &sectors, error);
 	if (result != DMDEV_OK)
 		return result;
-	nr = list_all(&devs, error);
+	nr = dmdev_list_all(&devs, error);
 	if (nr < 0) {
 		free(devs);
 		return DMDEV_FAILED;

@@ -79,6 +79,7 @@ bool dmdev_line(const struct dmdev_table *table, char *line, size_t size);
 
 enum dmdev_result dmdev_get(const char *name, struct dmdev *dev, char *error);
 int dmdev_list(const char *group, struct dmdev *devs, unsigned int max, char *error);
+int dmdev_list_all(struct dmdev **devs, char *error);
 enum dmdev_result dmdev_find(const char *group, const char *volume, struct dmdev *dev,
 			     char *error);
 enum dmdev_result dmdev_protect(const char *name, const struct dmdev_table *table,

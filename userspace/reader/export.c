@@ -27,17 +27,17 @@ static const char *const contexts[] = {
 
 struct export {
 	struct nbds_file file;
-	struct volume volume;
+	struct dmdev volume;
 };
 
 static bool reader_list(void *data, unsigned int index, char *name, size_t size)
 {
-	struct volume v;
+	struct dmdev v;
 
 	(void)data;
 	if (!volumes_get(index, &v))
 		return false;
-	snprintf(name, size, "%s/%s", v.group, v.name);
+	snprintf(name, size, "%s/%s", v.table.group, v.table.volume);
 	return true;
 }
 
@@ -70,7 +70,7 @@ static void *reader_open(void *data, const char *name, struct nbds_info *info, c
 		snprintf(reason, size, "the volume is being removed");
 		goto failed;
 	}
-	if (!volume_path(&e->volume, path, sizeof(path))) {
+	if (!dmdev_path(&e->volume, path, sizeof(path))) {
 		snprintf(reason, size, "there is no device node for device %u:%u",
 			 e->volume.major, e->volume.minor);
 		goto failed;
@@ -138,7 +138,7 @@ static void dirty_status(struct export *e, struct nbds_request *rq)
 		close(fd);
 	if (err)
 		snprintf(rq->reason, sizeof(rq->reason), "what is dirty of %s/%s cannot be told: %s",
-			 e->volume.group, e->volume.name, strerror(-err));
+			 e->volume.table.group, e->volume.table.volume, strerror(-err));
 	nbds_complete(rq, err ? EIO : 0);
 }
 
@@ -156,26 +156,26 @@ static void reader_submit(void *export, struct nbds_request *rq)
 static bool reader_gone(void *export, char *reason, size_t size)
 {
 	struct export *e = export;
-	struct volume v;
+	struct dmdev v;
 	uint64_t now = 0;
 
-	if (!volumes_find(e->volume.group, e->volume.name, &v, false, reason, size)) {
-		snprintf(reason, size, "volume %s/%s is gone", e->volume.group, e->volume.name);
+	if (!volumes_find(e->volume.table.group, e->volume.table.volume, &v, false, reason, size)) {
+		snprintf(reason, size, "volume %s/%s is gone", e->volume.table.group, e->volume.table.volume);
 		return true;
 	}
 	if (v.major != e->volume.major || v.minor != e->volume.minor) {
 		snprintf(reason, size, "volume %s/%s has another device now: connect again",
-			 e->volume.group, e->volume.name);
+			 e->volume.table.group, e->volume.table.volume);
 		return true;
 	}
 	if (v.leaving) {
-		snprintf(reason, size, "volume %s/%s is being removed", e->volume.group,
-			 e->volume.name);
+		snprintf(reason, size, "volume %s/%s is being removed", e->volume.table.group,
+			 e->volume.table.volume);
 		return true;
 	}
 	if (!ioctl(e->file.fd, BLKGETSIZE64, &now) && now != e->file.size) {
 		snprintf(reason, size, "volume %s/%s has %" PRIu64 " bytes now, not %" PRIu64
-			 ": connect again", e->volume.group, e->volume.name, now, e->file.size);
+			 ": connect again", e->volume.table.group, e->volume.table.volume, now, e->file.size);
 		return true;
 	}
 	return false;
