@@ -307,6 +307,31 @@ static void test_never_reads(void **state)
 	close(well);
 }
 
+/* A sentence that is cut within a letter, and an answer that is too long, are still lines of JSON. */
+static void test_answers_are_lines(void **state)
+{
+	char line[400] = "{\"execute\":\"a";
+	struct json_object *o;
+	const char *said;
+	unsigned int i;
+	int fd = greeted();
+
+	(void)state;
+	for (i = 0; i < 60; i++)
+		strcat(line, "\xc3\xa9");
+	strcat(line, "\"}");
+	said = answer(fd, line);
+	assert_non_null(strstr(said, "CommandNotFound"));
+	assert_non_null(strstr(said, "\xc3\xa9\xc3\xa9?'"));
+	assert_string_equal(answer(fd, "{\"execute\":\"keep\",\"id\":3}"), "");
+	o = json_object_new_array();
+	for (i = 0; i < 10; i++)
+		json_object_array_add(o, json_object_new_string_len(long_text, sizeof(long_text)));
+	call_return(kept, o);
+	assert_string_equal(hear(fd), "{\"error\":{\"class\":\"Failed\",\"desc\":\"the answer has more than 65536 bytes\"},\"id\":3}\n");
+	close(fd);
+}
+
 /* An answer that comes late finds its client, or nobody. */
 static void test_late_answers(void **state)
 {
@@ -404,7 +429,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(test_requests), TEST(test_pieces), TEST(test_long_line), TEST(test_wide),
-		TEST(test_never_reads), TEST(test_late_answers), TEST(test_events), TEST(test_crowd),
+		TEST(test_never_reads), TEST(test_answers_are_lines), TEST(test_late_answers), TEST(test_events), TEST(test_crowd),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

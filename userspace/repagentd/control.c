@@ -167,13 +167,52 @@ static void flush(struct peer *p)
 	}
 }
 
+static const char *line_of(struct json_object *object, size_t *len)
+{
+	*len = 0;
+	return json_object_to_json_string_length(object, JSON_C_TO_STRING_PLAIN |
+						 JSON_C_TO_STRING_NOSLASHESCAPE, len);
+}
+
+/* Bytes of the sequence of UTF-8 at s; 0 if it is none. */
+static size_t utf8_length(const unsigned char *s, size_t left)
+{
+	static const struct { unsigned char mask, lead; uint32_t min; } kind[] = {
+		{ 0x80, 0x00, 0 }, { 0xe0, 0xc0, 0x80 }, { 0xf0, 0xe0, 0x800 }, { 0xf8, 0xf0, 0x10000 },
+	};
+	size_t n, i;
+	uint32_t c;
+
+	for (n = 0; n < 4 && (*s & kind[n].mask) != kind[n].lead; n++)
+		;
+	if (n == 4 || n >= left)
+		return 0;
+	c = *s & (unsigned char)~kind[n].mask;
+	for (i = 1; i <= n; i++) {
+		if ((s[i] & 0xc0) != 0x80)
+			return 0;
+		c = c << 6 | (s[i] & 0x3f);
+	}
+	return c < kind[n].min || c > 0x10ffff || (c >= 0xd800 && c < 0xe000) ? 0 : n + 1;
+}
+
+/* A sentence may have been cut within a letter, or hold what a hub said. */
+static void mend_utf8(char *text, size_t len)
+{
+	size_t i, n;
+
+	for (i = 0; i < len; i += n ? n : 1) {
+		n = utf8_length((const unsigned char *)text + i, len - i);
+		if (!n)
+			text[i] = '?';
+	}
+}
+
 /* One line for a client; the object is put. */
 static void say(struct peer *p, struct json_object *object)
 {
-	size_t len = 0;
-	const char *text = json_object_to_json_string_length(object, JSON_C_TO_STRING_PLAIN |
-							     JSON_C_TO_STRING_NOSLASHESCAPE,
-							     &len);
+	size_t len;
+	const char *text = line_of(object, &len);
 
 	if (!p->dead && (!text || len >= LINE_MAX)) {
 		drop(p, "an answer has no place in a line");
@@ -185,6 +224,7 @@ static void say(struct peer *p, struct json_object *object)
 		if (!used(&p->out))
 			p->moved = p->control->loop->now;
 		memcpy(p->out.data + p->out.end, text, len);
+		mend_utf8(p->out.data + p->out.end, len);
 		p->out.data[p->out.end + len] = '\n';
 		p->out.end += len + 1;
 		flush(p);
@@ -220,7 +260,16 @@ static struct peer *peer_of(const struct call *call)
 static void answer(struct call *call, struct json_object *object)
 {
 	struct peer *p = peer_of(call);
+	struct json_object *id = NULL;
+	size_t len;
 
+	line_of(object, &len);
+	if (len >= LINE_MAX) {
+		json_object_object_get_ex(object, "id", &id);
+		id = json_object_get(id);
+		json_object_put(object);
+		object = error_object("Failed", "the answer has more than 65536 bytes", id);
+	}
 	if (p) {
 		p->pending--;
 		say(p, object);

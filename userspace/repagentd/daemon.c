@@ -349,6 +349,7 @@ static void lose_group(struct daemon *d)
 {
 	detach(d);
 	log_notice("the group is gone; waiting for it to come back");
+	sd_notifyf(0, "STATUS=Waiting for group %s", d->cfg->group);
 	d->look_told = true;
 	d->next_look = d->loop.now;
 }
