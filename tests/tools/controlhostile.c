@@ -59,8 +59,8 @@ static bool push(int fd, const char *data, size_t len)
 	return n >= 0 || errno == EAGAIN;
 }
 
-/* What is said to this one; its end is seen. */
-static bool listen_to(int fd, int ms)
+/* What is said to this one, until that is an error, or its end, or nothing for a while. */
+static void listen_to(int fd, int ms)
 {
 	struct pollfd pfd = { .fd = fd, .events = POLLIN };
 	char buf[4096];
@@ -70,13 +70,14 @@ static bool listen_to(int fd, int ms)
 		n = recv(fd, buf, sizeof(buf) - 1, 0);
 		if (n <= 0) {
 			dropped++;
-			return false;
+			return;
 		}
 		buf[n] = '\0';
-		errors += strstr(buf, "\"error\"") != NULL;
-		ms = 0;
+		if (strstr(buf, "\"error\"")) {
+			errors++;
+			return;
+		}
 	}
-	return true;
 }
 
 /* Whatever is there. */
@@ -205,7 +206,7 @@ int main(int argc, char **argv)
 		for (i = 0; i < 4; i++, lines++)
 			one_line(fd, kind);
 		kind++;
-		listen_to(fd, 20);
+		listen_to(fd, 100);
 		close(fd);
 	}
 	/* A crowd that comes and stays. */

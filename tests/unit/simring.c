@@ -182,12 +182,22 @@ static int sim_wait(struct ring *ring, const struct repagent_wait *wait)
 	return r;
 }
 
+static int sim_emit(struct ring *ring, struct repagent_emit *emit)
+{
+	bool label = emit->type == REPAGENT_REC_CHECKPOINT;
+
+	emit->seq = simring_put(to_sim(ring), emit->type, 0, 0, label ? strlen(emit->label) + 1 : 0,
+				label ? emit->label : NULL);
+	return 0;
+}
+
 static const struct ring_ops sim_ops = {
 	.info	= sim_info,
 	.volume	= sim_volume,
 	.hub	= sim_hub,
 	.ack	= sim_ack,
 	.wait	= sim_wait,
+	.emit	= sim_emit,
 };
 
 /* Map the ring's memory, its payload twice in a row. */

@@ -25,6 +25,7 @@
 #include <unistd.h>
 #include <cmocka.h>
 
+#include "../../userspace/common/client.h"
 #include "../../userspace/common/log.h"
 #include "../../userspace/common/parse.h"
 #include "../../userspace/repagentd/daemon.h"
@@ -875,6 +876,75 @@ static void test_busy_holds(void **state)
 	finish(&b);
 }
 
+static struct json_object *call(struct client *c, const char *command, struct json_object *arguments)
+{
+	char class[CLIENT_CLASS_MAX], error[CLIENT_ERROR_MAX];
+	struct json_object *result;
+
+	if (!client_call(c, command, arguments, 10000, &result, class, error))
+		fail_msg("%s: %s: %s", command, class, error);
+	return result;
+}
+
+static uint64_t number(struct json_object *o, const char *name)
+{
+	uint64_t n = (uint64_t)json_object_get_int64(json_object_object_get(o, name));
+
+	json_object_put(o);
+	return n;
+}
+
+/* By the control socket: a pause sends nothing and loses nothing, and a shutdown ends behind its record. */
+static void test_control(void **state)
+{
+	struct json_object *arguments = json_object_new_object(), *event;
+	char path[128], class[CLIENT_CLASS_MAX], error[CLIENT_ERROR_MAX];
+	uint64_t seq, acked;
+	struct client c;
+	struct bench b;
+	int status;
+
+	(void)state;
+	begin(&b, "nbd+unix:///?socket=%s/s");
+	b.cfg.control = in_dir(path, sizeof(path), "control");
+	add_disk(&b, 0, "v0");
+	b.server = nbdkit_ready("s", b.disk[0].image, NULL, NULL);
+	start_daemon(&b);
+	await_socket(path);
+	if (!client_connect(&c, path, 10000, error))
+		fail_msg("%s", error);
+	json_object_put(call(&c, "subscribe", NULL));
+	put_many(&b, 200);
+	drained(&b);
+	json_object_put(call(&c, "pause", NULL));
+	assert_true(simring_wait_hub(b.sim, 0, REPAGENT_REASON_PAUSED, 10));
+	acked = simring_acked(b.sim);
+	put_many(&b, 100);
+	json_object_put(call(&c, "query-status", NULL));
+	assert_int_equal(simring_acked(b.sim), acked);
+	json_object_put(call(&c, "resume", NULL));
+	drained(&b);
+	assert_false(client_call(&c, "stop-reader", NULL, 10000, NULL, class, error));
+	assert_string_equal(class, "ReaderNotRunning");
+	json_object_object_add(arguments, "label", json_object_new_string("here"));
+	seq = number(call(&c, "checkpoint", arguments), "record");
+	assert_true(simring_wait_acked(b.sim, seq, 10));
+	do {
+		assert_int_equal(client_event(&c, 10000, &event, error), 1);
+		status = strcmp(json_object_get_string(json_object_object_get(event, "event")), "CHECKPOINT");
+		json_object_put(event);
+	} while (status);
+	put_many(&b, 50);
+	seq = number(call(&c, "shutdown", NULL), "shutdown");
+	waitpid(b.daemon, &status, 0);
+	b.daemon = 0;
+	assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+	assert_int_equal(simring_acked(b.sim), seq);
+	compare_all(&b);
+	client_close(&c);
+	finish(&b);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -897,6 +967,7 @@ int main(void)
 		cmocka_unit_test(test_same_export),
 		cmocka_unit_test(test_garbage),
 		cmocka_unit_test(test_busy_holds),
+		cmocka_unit_test(test_control),
 	};
 	char command[96];
 	int r;
