@@ -74,7 +74,8 @@ static void hear(int fd)
 	ssize_t n, len = 0;
 	char *line, *end;
 
-	while (len < (ssize_t)sizeof(buf) - 1 && (n = recv(fd, buf + len, sizeof(buf) - 1 - len, MSG_DONTWAIT)) > 0)
+	while (len < (ssize_t)sizeof(buf) - 1 &&
+	       (n = recv(fd, buf + len, sizeof(buf) - 1 - (size_t)len, MSG_DONTWAIT)) > 0)
 		len += n;
 	buf[len] = '\0';
 	for (line = buf; (end = strchr(line, '\n')); line = end + 1) {

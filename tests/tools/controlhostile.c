@@ -195,11 +195,11 @@ int main(int argc, char **argv)
 	busy = join();
 	while (now() < end) {
 		/* Each of these is an event, too, for those who do not read. */
-		for (i = 0; i < 32; i++)
+		for (i = 0; i < 64; i++)
 			push(busy, checkpoint, sizeof(checkpoint) - 1);
 		hear(busy);
-		for (i = 0; i < SILENT; i++)
-			push(silent[i], "{\"execute\":\"query-commands\"}\n", 29);
+		for (i = 0; i < 16 * SILENT; i++)
+			push(silent[i % SILENT], "{\"execute\":\"query-commands\"}\n", 29);
 		fd = join();
 		if (fd < 0)
 			continue;

@@ -423,13 +423,20 @@ static void test_crowd(void **state)
 	rmdir(sa.sun_path);
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define unit_test(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(test_requests), TEST(test_pieces), TEST(test_long_line), TEST(test_wide),
-		TEST(test_never_reads), TEST(test_answers_are_lines), TEST(test_late_answers), TEST(test_events), TEST(test_crowd),
+		unit_test(test_requests),
+		unit_test(test_pieces),
+		unit_test(test_long_line),
+		unit_test(test_wide),
+		unit_test(test_never_reads),
+		unit_test(test_answers_are_lines),
+		unit_test(test_late_answers),
+		unit_test(test_events),
+		unit_test(test_crowd),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

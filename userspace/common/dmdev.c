@@ -518,7 +518,7 @@ static enum dmdev_result origin_size(const char *path, dev_t *number, uint64_t *
 	return DMDEV_OK;
 }
 
-/* Whether a feature that was asked for is another than the one there is; what is not said does not matter. */
+/* A feature that was asked for and is another than there is, or NULL; what is not said does not matter. */
 static const char *differing_feature(const struct dmdev_table *want, const struct dmdev_table *is)
 {
 	dev_t a, b;
@@ -560,10 +560,12 @@ static enum dmdev_result create(const char *name, uint64_t sectors, const char *
 {
 	int kmsg = kmsg_here(), err;
 	enum dmdev_result result = DMDEV_OK;
+	char ignored[DMDEV_ERROR_MAX];
+	struct dmdev there;
 
 	if (!table_task(DM_DEVICE_CREATE, name, sectors, TARGET, line, &err)) {
-		if (err == EBUSY && dmdev_get(name, &(struct dmdev){ 0 }, (char[DMDEV_ERROR_MAX]){ 0 }) ==
-		    DMDEV_OK)
+		/* Somebody was faster. */
+		if (err == EBUSY && dmdev_get(name, &there, ignored) == DMDEV_OK)
 			result = fail(DMDEV_NAME_IN_USE, error, "there is a mapped device %s already", name);
 		else
 			result = refused(kmsg, err, error, "the kernel refuses the table of", name);

@@ -367,7 +367,7 @@ static void say_holder(const char *group, int pid, const char *program)
 			group, pid ? "" : ", in another container");
 }
 
-/* Is there a group?  Return 0 (see daemon.ring), or a negative errno that is the end (a line was logged). */
+/* Is there a group?  Return 0 (see daemon.ring), or a negative errno (a line was logged). */
 static int look(struct daemon *d)
 {
 	char program[GROUP_PROGRAM_MAX], path[GROUP_PATH_MAX];

@@ -11,17 +11,25 @@
 #include "loop.h"
 
 /*
- *	STOPPED ──start──► STARTING ──ready──► RUNNING ──ends──► WAITING
- *	   ▲                  │ ends, and nobody         stop │     │ timer
- *	   └──────────────────┘ asked for it to stay          ▼     ▼
- *	   ◄──────────────────────────ends──────────────── STOPPING STARTING
+ *	state	  means				leaves it by	      to
+ *	STOPPED	  there is none			reader_start()	      STARTING
+ *	STARTING  it does not listen yet	READY=1		      RUNNING
+ *						its end, if it stays  WAITING, else STOPPED
+ *						reader_stop()	      STOPPING
+ *	RUNNING	  it listens			its end		      WAITING
+ *						reader_stop()	      STOPPING
+ *	WAITING	  for the next start		timer		      STARTING
+ *						reader_stop()	      STOPPED
+ *	STOPPING  it was told to end		its end		      STOPPED
+ *
+ * Who does not leave STARTING or STOPPING in time is killed.
  */
 enum reader_state {
 	READER_STOPPED,
-	READER_STARTING,	/* it does not listen yet */
+	READER_STARTING,
 	READER_RUNNING,
-	READER_WAITING,		/* it ended, and is started again later */
-	READER_STOPPING,	/* it was told to end */
+	READER_WAITING,
+	READER_STOPPING,
 	READER_NR_STATES
 };
 
