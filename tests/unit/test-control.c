@@ -423,20 +423,20 @@ static void test_crowd(void **state)
 	rmdir(sa.sun_path);
 }
 
-#define unit_test(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define control_unit_test(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		unit_test(test_requests),
-		unit_test(test_pieces),
-		unit_test(test_long_line),
-		unit_test(test_wide),
-		unit_test(test_never_reads),
-		unit_test(test_answers_are_lines),
-		unit_test(test_late_answers),
-		unit_test(test_events),
-		unit_test(test_crowd),
+		control_unit_test(test_requests),
+		control_unit_test(test_pieces),
+		control_unit_test(test_long_line),
+		control_unit_test(test_wide),
+		control_unit_test(test_never_reads),
+		control_unit_test(test_answers_are_lines),
+		control_unit_test(test_late_answers),
+		control_unit_test(test_events),
+		control_unit_test(test_crowd),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
