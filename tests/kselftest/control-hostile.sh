@@ -22,13 +22,12 @@ resident() { # KiB, without the mapping of the ring
 start_writer oracle oracle --threads 2 --seed "$SEED" --rate 200 --max 16k --seconds 600 "$DEV"
 must_wait_for 20 status_past "$NAME" acked $((ST[last] + 20))
 start_writer hostile controlhostile "$SOCKET" 8
-must_wait_for 20 daemon_says 'a client is dropped: it does not read'
 acked=$(status_field "$NAME" acked)
-check "records go on reaching the hub meanwhile" wait_for 4 status_past "$NAME" acked $((acked + 50))
+check "records go on reaching the hub meanwhile" wait_for 20 status_past "$NAME" acked $((acked + 200))
 end_writer hostile
 check "who means well is served in the end" test $? -eq 0
 check "nonsense was said, and answered" test "$(value "$TMP/hostile.out" errors)" -gt 10
-check "who did not read was dropped, with a line in the log" daemon_says 'a client is dropped: it does not read'
+check "who did not read was dropped, with a line in the log" daemon_says 'a client is dropped: it (does|has) not read'
 check "who found no place was turned away, with a line" daemon_says 'a client is turned away'
 end_writer oracle TERM
 check "no write failed" test $? -eq 0

@@ -20,6 +20,7 @@
 #define CROWD	1000
 #define SILENT	8
 #define LINE	(128 * 1024)
+#define DROPPED	60		/* s in which who does not read is dropped */
 #define SERVED	10		/* s in which a client that means well is served */
 
 static const char *path;
@@ -175,7 +176,7 @@ int main(int argc, char **argv)
 	int silent[SILENT], crowd[CROWD], fd, busy;
 	unsigned int i, kind = 0, lines = 0;
 	double end;
-	bool served;
+	bool served, gone = false;
 
 	if (argc != 3 || !strcmp(argv[1], "--help")) {
 		fputs("Usage: controlhostile SOCKET SECONDS\n"
@@ -193,13 +194,17 @@ int main(int argc, char **argv)
 		push(silent[i], "{\"execute\":\"subscribe\"}\n", 24);
 	}
 	busy = join();
-	while (now() < end) {
+	while (now() < end || (!gone && now() < end + DROPPED)) {
 		/* Each of these is an event, too, for those who do not read. */
 		for (i = 0; i < 64; i++)
 			push(busy, checkpoint, sizeof(checkpoint) - 1);
 		hear(busy);
 		for (i = 0; i < 16 * SILENT; i++)
-			push(silent[i % SILENT], "{\"execute\":\"query-commands\"}\n", 29);
+			gone |= !push(silent[i % SILENT], "{\"execute\":\"query-commands\"}\n", 29);
+		if (now() >= end) {
+			poll(NULL, 0, 5);
+			continue;
+		}
 		fd = join();
 		if (fd < 0)
 			continue;
