@@ -53,10 +53,10 @@ for ((round = 0; round < rounds; round++)); do
 done
 
 # Now with something missing: the ring overflows, and the resync of that is interrupted while it waits for the writes
-# that were on their way when it began.
-write_along 100
-inside=0
-for _ in 1 2; do
+# that were on their way when it began. What was given up must come later, and not because it is written again.
+inside=0 equal=0
+for turn in 1 2 3; do
+	write_along $((100 * turn))
 	kill -STOP "$RINGCHECK"
 	must_wait_for 30 status_is "$NAME" capture=track reason=ring-full
 	nap 0.5
@@ -64,10 +64,13 @@ for _ in 1 2; do
 	must_wait_for 30 status_is "$NAME" capture=stream
 	dm suspend "$NAME"
 	! status_is "$NAME" image=resync || ((++inside))
+	kill -TERM "${WRITERS[along]}"
 	dm resume "$NAME"
+	end_writer along || die "a write failed"
+	wait_synced 30 "$NAME"
+	! same "$ORIGIN" "$HUB/v1" || ((++equal))
 done
-end_writer along TERM
-check "a resync interrupted, $inside of 2 times: no write fails" test $? -eq 0 -a $inside -ge 1
+check "resyncs interrupted, $inside of 3 times: the replica is the disk" test $inside -ge 1 -a $equal = 3
 finish_ringcheck "$NAME"
 check "... the stream is good" test $? -eq 0
 check "... all was read each time" test "$(found resync_bytes)" -ge $(((1 + rounds) * (4 << 20)))
