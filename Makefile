@@ -81,15 +81,20 @@ nbdserver_libs    := -lgnutls -laio -lpthread
 reader_objects    := $(call objects,userspace/reader/*.c userspace/common/*.c)
 reader_main       := $(filter %/reader/main.o,$(reader_objects))
 reader_needs      := libsystemd devmapper
+
+# The command line; what is dirty it learns as the reader does.
+repctl_objects    := $(call objects,userspace/repctl/*.c userspace/common/*.c userspace/reader/volumes.c)
+repctl_main       := $(filter %/repctl/main.o,$(repctl_objects))
 nbd_tools         := $(patsubst tests/nbdserver/%.c,%,$(wildcard tests/nbdserver/*.c))
 
 tools := $(patsubst tests/tools/%.c,%,$(filter-out tests/tools/lib%,$(wildcard tests/tools/*.c)))
 units := $(patsubst tests/unit/%.c,%,$(wildcard tests/unit/test-*.c))
 
-.PHONY: programs repagentd repagent-reader tools unit
-programs: repagentd repagent-reader tools unit
+.PHONY: programs repagentd repagent-reader repctl tools unit
+programs: repagentd repagent-reader repctl tools unit
 repagentd: $(if $(repagentd_main),$(BUILD)/bin/repagentd)
 repagent-reader: $(if $(reader_main),$(BUILD)/bin/repagent-reader)
+repctl: $(if $(repctl_main),$(BUILD)/bin/repctl)
 tools: $(tools:%=$(BUILD)/bin/tests/%) $(nbd_tools:%=$(BUILD)/bin/tests/%)
 unit: $(units:%=$(BUILD)/bin/tests/unit/%)
 
@@ -99,7 +104,11 @@ $(BUILD)/bin/repagentd: $(repagentd_main) $(obj)/repagentd.a
 $(BUILD)/bin/repagent-reader: $(reader_main) $(obj)/reader.a $(obj)/nbdserver.a
 	$(link) $$(pkg-config --libs $(reader_needs)) $(nbdserver_libs)
 
+$(BUILD)/bin/repctl: $(repctl_main) $(obj)/repctl.a
+	$(link) $$(pkg-config --libs $(common_needs)) -lpthread
+
 $(obj)/nbdserver.a: $(nbdserver_objects)
+$(obj)/repctl.a: $(filter-out $(repctl_main),$(repctl_objects))
 $(obj)/reader.a: $(filter-out $(reader_main),$(reader_objects))
 $(obj)/repagentd.a: $(filter-out $(repagentd_main),$(repagentd_objects))
 $(obj)/tools.a: $(tool_objects)
@@ -113,7 +122,7 @@ $(nbd_tools:%=$(BUILD)/bin/tests/%): $(BUILD)/bin/tests/%: $(obj)/tests/nbdserve
 	$(link) $(nbdserver_libs) $$(pkg-config --libs libnbd)
 
 $(units:%=$(BUILD)/bin/tests/unit/%): $(BUILD)/bin/tests/unit/%: $(obj)/tests/unit/%.o $(unit_objects) \
-		$(obj)/repagentd.a $(obj)/reader.a $(obj)/nbdserver.a
+		$(obj)/repctl.a $(obj)/repagentd.a $(obj)/reader.a $(obj)/nbdserver.a
 	$(link) $$(pkg-config --libs cmocka $(repagentd_needs) $(reader_needs)) $(nbdserver_libs)
 
 # Told in kbuild's manner; V=1 shows the commands.
@@ -140,6 +149,7 @@ quote = '$(subst ','\'',$(1))'
 $(repagentd_objects): | $(repagentd_needs:%=$(obj)/have-%)
 $(nbdserver_objects): | $(nbdserver_needs:%=$(obj)/have-%)
 $(reader_objects): | $(patsubst %,$(obj)/have-%,$(sort $(reader_needs) $(common_needs)))
+$(repctl_objects): | $(common_needs:%=$(obj)/have-%)
 $(nbd_tools:%=$(obj)/tests/nbdserver/%.o): | $(obj)/have-libnbd
 $(units:%=$(obj)/tests/unit/%.o): | $(obj)/have-cmocka
 $(obj)/have-%:
@@ -155,7 +165,7 @@ $(obj)/have-libaio:
 		{ echo "libaio is missing: run tests/packages, or apt install libaio-dev" >&2; exit 1; }
 	@mkdir -p $(@D); touch $@
 
--include $(patsubst %.o,%.d,$(repagentd_objects) $(nbdserver_objects) $(reader_objects) $(tool_objects) \
+-include $(patsubst %.o,%.d,$(repagentd_objects) $(nbdserver_objects) $(reader_objects) $(repctl_objects) $(tool_objects) \
 	$(nbd_tools:%=$(obj)/tests/nbdserver/%.o) \
 	$(tools:%=$(obj)/tests/tools/%.o) $(units:%=$(obj)/tests/unit/%.o) $(unit_objects))
 
@@ -163,7 +173,7 @@ $(obj)/have-libaio:
 FORCE:
 
 ##@ Installing (PREFIX=/usr, DESTDIR= are honoured)
-##: install          programs, man pages, header, units; the modules of the running kernel
+##: install          programs, man pages, header, units, udev's rules; the modules of the running kernel
 ##: uninstall        take these away again
 ##: dkms             the modules, for every kernel, now and after each upgrade (root)
 ##: dkms-remove      take these away again (root)
@@ -173,17 +183,27 @@ running   := $(shell uname -r)
 installed := \
 	$(PREFIX)/sbin:$(BUILD)/bin/repagentd \
 	$(PREFIX)/sbin:$(BUILD)/bin/repagent-reader \
+	$(PREFIX)/sbin:$(BUILD)/bin/repctl \
+	$(PREFIX)/share/bash-completion/completions:completion/repctl \
 	$(patsubst %,$(PREFIX)/share/man/man8:%,$(wildcard userspace/*/*.8)) \
 	$(PREFIX)/include/linux:include/uapi/linux/dm-repagent.h \
 	$(patsubst %,$(PREFIX)/lib/systemd/system:%,$(wildcard systemd/*.service systemd/*.socket systemd/*.target)) \
+	$(PREFIX)/lib/sysusers.d:systemd/sysusers.d/repagent.conf \
+	$(PREFIX)/lib/tmpfiles.d:systemd/tmpfiles.d/repagent.conf \
 	$(patsubst %,$(PREFIX)/lib/udev/rules.d:%,$(wildcard udev/*.rules))
 
+# The host's own services learn of what came or went; a host without them needs none.
+tell_system = [ ! -d /run/systemd/system ] || { systemd-sysusers; systemd-tmpfiles --create --prefix=/run/repagent; \
+	systemctl daemon-reload; udevadm control --reload; }
+
 .PHONY: install uninstall
-install: repagentd repagent-reader $(if $(filter $(running),$(KERNELS)),$(BUILD)/modules/$(running)/.built)
+install: repagentd repagent-reader repctl $(if $(filter $(running),$(KERNELS)),$(BUILD)/modules/$(running)/.built)
 	@for pair in $(installed); do \
 		file=$${pair#*:} dir=$(DESTDIR)$${pair%%:*}; mode=644; [ ! -x $$file ] || mode=755; \
 		echo "install $$dir/$${file##*/}"; install -D -m $$mode -t $$dir $$file || exit; \
 	done
+	install -d $(DESTDIR)/etc/repagent
+	$(if $(DESTDIR),,@$(tell_system))
 ifneq ($(filter $(running),$(KERNELS)),)
 	@for module in $(BUILD)/modules/$(running)/*.ko; do \
 		echo "install $(DESTDIR)/lib/modules/$(running)/updates/$${module##*/}"; \
@@ -199,6 +219,9 @@ uninstall:
 		file=$${pair#*:}; rm -fv $(DESTDIR)$${pair%%:*}/$${file##*/}; \
 	done
 	@rm -fv $(DESTDIR)/lib/modules/$(running)/updates/dm-repagent*.ko
+	@rmdir -v $(DESTDIR)/etc/repagent 2> /dev/null || [ ! -d $(DESTDIR)/etc/repagent ] || \
+		echo "$(DESTDIR)/etc/repagent stays: there are groups in it"
+	$(if $(DESTDIR),,@$(tell_system))
 	$(if $(DESTDIR),,[ ! -d /lib/modules/$(running) ] || depmod $(running))
 
 dkms_name := dm-repagent
@@ -228,6 +251,7 @@ dkms-remove:
 ##: check-unit       unit tests of the programs
 ##: check-vehicle    the tests of the VM that the tests run in
 ##: check-dkms       the modules as a DKMS package
+##: check-systemd    units, udev's rules and repctl on a host that is booted several times
 ##: check-6.1        the tests of modules and programs, in a VM with that kernel
 ##: check-6.12       the same, and what the version of the kernel has no part in
 
@@ -238,7 +262,7 @@ dkms-remove:
 ##: fuzz-control     the control socket, the same
 ##: check-mutants    whether the tests find bugs that are planted, one by one
 
-.PHONY: packages demo check check-static check-unit check-vehicle check-dkms check-6.1 check-6.12 check-vm check-debug check-mutants
+.PHONY: packages demo check check-static check-unit check-vehicle check-dkms check-systemd check-6.1 check-6.12 check-vm check-debug check-mutants
 packages:
 	tests/packages
 
@@ -250,9 +274,9 @@ demo:
 
 check: packages
 	+$(MAKE) --no-print-directory all
-	tests/check static unit vehicle dkms 6.12 6.1
+	tests/check static unit vehicle dkms systemd 6.12 6.1
 
-check-static check-unit check-vehicle check-dkms check-6.1 check-6.12: packages
+check-static check-unit check-vehicle check-dkms check-systemd check-6.1 check-6.12: packages
 	+$(MAKE) --no-print-directory all
 	tests/check $(@:check-%=%)
 

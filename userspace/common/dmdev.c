@@ -17,6 +17,7 @@
 #include "dmdev.h"
 
 #define TARGET		"repagent"
+#define UUID_PREFIX	"REPAGENT-"	/* in udev's rules as well */
 #define KMSG_RECORD	8192		/* bytes that hold any record of the kernel's log */
 #define OPEN_TRIES	20		/* who looks at new devices has one open for a moment */
 #define OPEN_PAUSE_MS	50
@@ -462,9 +463,20 @@ static bool simple_task(int type, const char *name, int *err)
 	return ok;
 }
 
-static bool table_task(int type, const char *name, uint64_t sectors, const char *target,
-		       const char *line, int *err)
+/* By its UUID udev and LVM know what a mapped device is, whatever its name and table. */
+static bool set_uuid(struct dm_task *task, const struct dmdev_table *t)
 {
+	char uuid[2 * REPAGENT_NAME_MAX + sizeof(UUID_PREFIX) + 1];
+
+	snprintf(uuid, sizeof(uuid), UUID_PREFIX "%s-%s", t->group, t->volume);
+	return dm_task_set_uuid(task, uuid);
+}
+
+/* With @created a device is made, which is that table's volume. */
+static bool table_task(const struct dmdev_table *created, const char *name, uint64_t sectors,
+		       const char *target, const char *line, int *err)
+{
+	int type = created ? DM_DEVICE_CREATE : DM_DEVICE_RELOAD;
 	struct dm_task *task = dm_task_create(type);
 	bool ok;
 
@@ -472,9 +484,9 @@ static bool table_task(int type, const char *name, uint64_t sectors, const char 
 	if (!task)
 		return false;
 	ok = dm_task_set_name(task, name) && dm_task_add_target(task, 0, sectors, target, line);
-	if (type == DM_DEVICE_CREATE)
-		ok = ok && dm_task_set_add_node(task, DM_ADD_NODE_ON_CREATE);
-	ok = ok && run_task(task, type == DM_DEVICE_CREATE, err);
+	if (created)
+		ok = ok && set_uuid(task, created) && dm_task_set_add_node(task, DM_ADD_NODE_ON_CREATE);
+	ok = ok && run_task(task, created, err);
 	dm_task_destroy(task);
 	return ok;
 }
@@ -486,7 +498,7 @@ static enum dmdev_result replace(const char *name, uint64_t sectors, const char 
 	int kmsg = kmsg_here(), err, ignored;
 	enum dmdev_result result = DMDEV_OK;
 
-	if (!table_task(DM_DEVICE_RELOAD, name, sectors, target, line, &err)) {
+	if (!table_task(NULL, name, sectors, target, line, &err)) {
 		result = refused(kmsg, err, error, "the kernel refuses the table of", name);
 	} else if (!simple_task(DM_DEVICE_RESUME, name, &err)) {
 		result = refused(kmsg, err, error, "the kernel does not change the table of", name);
@@ -556,14 +568,15 @@ static enum dmdev_result adopt(const struct dmdev *dev, const struct dmdev_table
 	return DMDEV_OK;
 }
 
-static enum dmdev_result create(const char *name, uint64_t sectors, const char *line, char *error)
+static enum dmdev_result create(const char *name, const struct dmdev_table *t, uint64_t sectors,
+				const char *target, const char *line, char *error)
 {
 	int kmsg = kmsg_here(), err;
 	enum dmdev_result result = DMDEV_OK;
 	char ignored[DMDEV_ERROR_MAX];
 	struct dmdev there;
 
-	if (!table_task(DM_DEVICE_CREATE, name, sectors, TARGET, line, &err)) {
+	if (!table_task(t, name, sectors, target, line, &err)) {
 		/* Somebody was faster. */
 		if (err == EBUSY && dmdev_get(name, &there, ignored) == DMDEV_OK)
 			result = fail(DMDEV_NAME_IN_USE, error, "there is a mapped device %s already", name);
@@ -589,7 +602,7 @@ static enum dmdev_result make(const char *name, const struct dmdev_table *t, dev
 	result = dmdev_get(name, &there, ignored);
 	if (result == DMDEV_NOT_FOUND) {
 		*done = DMDEV_CREATED;
-		return create(name, sectors, line, error);
+		return create(name, t, sectors, TARGET, line, error);
 	}
 	if (result != DMDEV_OK)
 		return fail(result, error, "%s", ignored);
@@ -658,6 +671,44 @@ enum dmdev_result dmdev_protect(const char *name, const struct dmdev_table *tabl
 	snprintf(usual, sizeof(usual), "%s-%s", table->group, table->volume);
 	result = make(name ? name : usual, table, number, sectors, done, error);
 	return result == DMDEV_OK ? dmdev_get(name ? name : usual, dev, error) : result;
+}
+
+/**
+ * dmdev_fallback - have a mapped device in a volume's place, without the target
+ * @name: of the mapped device
+ * @table: origin, group and volume; the features do not matter
+ * @error: DMDEV_ERROR_MAX bytes for a sentence
+ *
+ * A device that is there, whether linear over the origin or the volume itself,
+ * stays as it is.
+ *
+ * Context: may wait for I/O and for udev.
+ *
+ * Return: DMDEV_OK; DMDEV_NAME_IN_USE, DMDEV_REFUSED or DMDEV_FAILED, and all
+ * is as it was.
+ */
+enum dmdev_result dmdev_fallback(const char *name, const struct dmdev_table *table, char *error)
+{
+	char line[DMDEV_PATH_MAX + 8], ignored[DMDEV_ERROR_MAX];
+	enum dmdev_result result;
+	struct dmdev there;
+	dev_t number, origin;
+	uint64_t sectors;
+
+	result = origin_size(table->origin, &number, &sectors, error);
+	if (result != DMDEV_OK)
+		return result;
+	result = dmdev_get(name, &there, ignored);
+	if (result == DMDEV_NOT_FOUND) {
+		snprintf(line, sizeof(line), "%s 0", table->origin);
+		return create(name, table, sectors, "linear", line, error);
+	}
+	if (result != DMDEV_OK)
+		return fail(result, error, "%s", ignored);
+	if (number_of(there.table.origin, &origin) && origin == number)
+		return DMDEV_OK;
+	return fail(DMDEV_NAME_IN_USE, error, "there is a mapped device %s already, over another device than %s",
+		    name, table->origin);
 }
 
 /**

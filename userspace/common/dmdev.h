@@ -84,6 +84,7 @@ enum dmdev_result dmdev_find(const char *group, const char *volume, struct dmdev
 			     char *error);
 enum dmdev_result dmdev_protect(const char *name, const struct dmdev_table *table,
 				struct dmdev *dev, enum dmdev_done *done, char *error);
+enum dmdev_result dmdev_fallback(const char *name, const struct dmdev_table *table, char *error);
 enum dmdev_result dmdev_remove(const char *name, char *error);
 enum dmdev_result dmdev_linear(const char *name, char *error);
 enum dmdev_result dmdev_message(const char *name, const char *message, char *reply,
