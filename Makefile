@@ -89,7 +89,7 @@ units := $(patsubst tests/unit/%.c,%,$(wildcard tests/unit/test-*.c))
 programs: repagentd repagent-reader tools unit
 repagentd: $(if $(repagentd_main),$(BUILD)/bin/repagentd)
 repagent-reader: $(if $(reader_main),$(BUILD)/bin/repagent-reader)
-tools: $(tools:%=$(BUILD)/bin/tests/%) $(nbd_tools:%=$(BUILD)/bin/tests/%)
+tools: $(tools:%=$(BUILD)/bin/tests/%) $(nbd_tools:%=$(BUILD)/bin/tests/%) $(BUILD)/bin/tests/pullhub
 unit: $(units:%=$(BUILD)/bin/tests/unit/%)
 
 $(BUILD)/bin/repagentd: $(repagentd_main) $(obj)/repagentd.a
@@ -108,8 +108,12 @@ $(tools:%=$(BUILD)/bin/tests/%): $(BUILD)/bin/tests/%: $(obj)/tests/tools/%.o $(
 $(BUILD)/bin/tests/nbdwriter: tool_libraries = $$(pkg-config --libs libnbd)
 $(obj)/tests/tools/nbdwriter.o: | $(obj)/have-libnbd
 
-$(nbd_tools:%=$(BUILD)/bin/tests/%): $(BUILD)/bin/tests/%: $(obj)/tests/nbdserver/%.o $(obj)/nbdserver.a
+$(nbd_tools:%=$(BUILD)/bin/tests/%): $(BUILD)/bin/tests/%: $(obj)/tests/nbdserver/%.o $(obj)/nbdserver.a \
+		$(obj)/tools.a
 	$(link) $(nbdserver_libs) $$(pkg-config --libs libnbd)
+
+$(BUILD)/bin/tests/pullhub: $(obj)/tests/pullhub/pullhub.o $(obj)/tools.a
+	$(link) $$(pkg-config --libs libnbd)
 
 $(units:%=$(BUILD)/bin/tests/unit/%): $(BUILD)/bin/tests/unit/%: $(obj)/tests/unit/%.o $(unit_objects) \
 		$(obj)/repagentd.a $(obj)/reader.a $(obj)/nbdserver.a
@@ -139,7 +143,7 @@ quote = '$(subst ','\'',$(1))'
 $(repagentd_objects): | $(repagentd_needs:%=$(obj)/have-%)
 $(nbdserver_objects): | $(nbdserver_needs:%=$(obj)/have-%)
 $(reader_objects): | $(reader_needs:%=$(obj)/have-%)
-$(nbd_tools:%=$(obj)/tests/nbdserver/%.o): | $(obj)/have-libnbd
+$(nbd_tools:%=$(obj)/tests/nbdserver/%.o) $(obj)/tests/pullhub/pullhub.o: | $(obj)/have-libnbd
 $(units:%=$(obj)/tests/unit/%.o): | $(obj)/have-cmocka
 $(obj)/have-%:
 	@pkg-config --exists $* || { echo "$* is missing: run tests/packages," \
@@ -154,7 +158,7 @@ $(obj)/have-libaio:
 	@mkdir -p $(@D); touch $@
 
 -include $(patsubst %.o,%.d,$(repagentd_objects) $(nbdserver_objects) $(reader_objects) $(tool_objects) \
-	$(nbd_tools:%=$(obj)/tests/nbdserver/%.o) \
+	$(nbd_tools:%=$(obj)/tests/nbdserver/%.o) $(obj)/tests/pullhub/pullhub.o \
 	$(tools:%=$(obj)/tests/tools/%.o) $(units:%=$(obj)/tests/unit/%.o) $(unit_objects))
 
 .PHONY: FORCE
