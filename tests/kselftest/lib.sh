@@ -786,6 +786,38 @@ kill_daemon() { # -9
 	DAEMON=
 }
 
+# --- The reader -------------------------------------------------------------------------------------------
+
+READER='' READER_SOCKET=''
+
+start_reader() { # [OPTION...]: at a Unix socket too; or start it again after it ended
+	[ -n "$(command -v repagent-reader)" ] || ktap_skip_all "repagent-reader is not built"
+	READER_SOCKET=$TMP/reader.sock
+	rm -f "$READER_SOCKET"
+	repagent-reader "$@" --listen "$READER_SOCKET" >> "$TMP/reader.log" 2>&1 &
+	READER=$!
+	defer end_process $READER
+	must_wait_for 20 reader_listens
+}
+
+reader_listens() {
+	is_alive "$READER" || die "the reader ended: $(tail -n 1 "$TMP/reader.log")"
+	[ -S "$READER_SOCKET" ] # the last that it opens
+}
+
+reader_uri() { # EXPORT
+	echo "nbd+unix:///$1?socket=$READER_SOCKET"
+}
+
+reader_says() { # PATTERN: in its log
+	grep -qE "$1" "$TMP/reader.log"
+}
+
+stop_reader() { # returns its exit status
+	kill -TERM "$READER"
+	wait "$READER"
+}
+
 # A volume of $MIB with an image at the hub; $ORIGIN, $NAME and $DEV tell of it. For tests with one volume.
 setup_volume() { # MIB [FEATURE...]
 	local mib=$1
