@@ -107,9 +107,7 @@ $(obj)/repagentd.a: $(filter-out $(repagentd_main),$(repagentd_objects))
 $(obj)/tools.a: $(tool_objects)
 
 $(tools:%=$(BUILD)/bin/tests/%): $(BUILD)/bin/tests/%: $(obj)/tests/tools/%.o $(if $(tool_objects),$(obj)/tools.a)
-	$(link) -lpthread $(tool_libraries)
-$(BUILD)/bin/tests/nbdwriter: tool_libraries = $$(pkg-config --libs libnbd)
-$(obj)/tests/tools/nbdwriter.o: | $(obj)/have-libnbd
+	$(link) -lpthread
 
 $(nbd_tools:%=$(BUILD)/bin/tests/%): $(BUILD)/bin/tests/%: $(obj)/tests/nbdserver/%.o $(obj)/nbdserver.a \
 		$(obj)/tools.a

@@ -8,7 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "libtest.h"
+#include "../tools/libtest.h"
 
 #define IN_FLIGHT	64
 
