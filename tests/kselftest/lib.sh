@@ -788,9 +788,10 @@ kill_daemon() { # -9
 
 # --- The reader -------------------------------------------------------------------------------------------
 
-READER='' READER_SOCKET=''
+READER='' READER_SOCKET='' READER_ARGS=()
 
-start_reader() { # [OPTION...]: at a Unix socket too; or start it again after it ended
+start_reader() { # [OPTION]...: at a Unix socket, too
+	READER_ARGS=("$@")
 	[ -n "$(command -v repagent-reader)" ] || ktap_skip_all "repagent-reader is not built"
 	READER_SOCKET=$TMP/reader.sock
 	rm -f "$READER_SOCKET"
@@ -798,6 +799,10 @@ start_reader() { # [OPTION...]: at a Unix socket too; or start it again after it
 	READER=$!
 	defer end_process $READER
 	must_wait_for 20 reader_listens
+}
+
+restart_reader() {
+	start_reader "${READER_ARGS[@]}"
 }
 
 reader_listens() {

@@ -10,7 +10,7 @@
 plan 17
 [ -n "$(command -v pullhub)" ] || ktap_skip_all "pullhub is not built"
 MIB=16
-setup_volume $MIB ring 2
+setup_volume $MIB ring 16
 dd if=/dev/urandom of="$DEV" bs=1M count=$((MIB / 2)) seek=4 oflag=direct status=none
 start_reader
 COPY=$TMP/copy
@@ -24,7 +24,7 @@ end_pull() {
 	while IFS= read -r line; do
 		note "pullhub: $line"
 	done < <(cat "$TMP/pull.err"; grep -v '^changed\|^dirty' "$TMP/pull.out" | tail -n 12)
-	return $status
+	return "$status"
 }
 pull() { # [OPTION]...
 	start_pull "$@"
@@ -57,7 +57,7 @@ check "... and all of it is dirty, for it was never replicated" lists_what_is_di
 ringcheck --stop-after-idle 200 "$GROUP" > /dev/null 2>&1
 status_is "$NAME" capture=stream image=clean || die "it does not stream: $(dm status "$NAME")"
 start_ringcheck
-start_writer load oracle --threads 2 --seed "$SEED" --rate 150 --max 64k "$DEV"
+start_writer load oracle --threads 2 --seed "$SEED" --rate 150 --max 64k --mix write=60,fua=10,zero=5,fsync=2 "$DEV"
 start_pull --passes 1000
 must_wait_for 30 passes_are 3
 kill -KILL "$READER"
@@ -66,7 +66,7 @@ lost() {
 	grep -q 'the connection is lost' "$TMP/pull.err"
 }
 check "a reader that is killed is missed" wait_for 20 lost
-start_reader
+restart_reader
 seen=$(grep -c '^pass ' "$TMP/pull.out")
 check "... and when it is back the passes go on" wait_for 30 passes_are $((seen + 2))
 last=$(grep -c '^pass ' "$TMP/pull.out")

@@ -7,6 +7,7 @@
 . ./lib.sh
 
 plan 3
+[ -n "$(command -v nbdvolume)" ] || ktap_skip_all "nbdvolume is not built"
 setup_volume 24 ring 4
 start_reader
 coherent() { # ROUNDS

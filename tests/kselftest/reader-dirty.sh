@@ -8,7 +8,7 @@
 . ./lib.sh
 
 plan 15
-for program in nbdinfo qemu-img qemu-io; do
+for program in nbdinfo qemu-img qemu-io nbdvolume; do
 	[ -n "$(command -v $program)" ] || ktap_skip_all "no $program"
 done
 MIB=24 CONTEXT=qemu:dirty-bitmap:repagent
@@ -22,7 +22,7 @@ join() {
 	awk 'n && $1 == at + n { n += $2; next } n { print at, n } { at = $1; n = $2 } END { if (n) print at, n }'
 }
 by_nbdinfo() {
-	nbdinfo --map=$CONTEXT "$(reader_uri "$GROUP/v0")" | awk '$3 % 2 { print $1 / 512, $2 / 512 }' | join
+	nbdinfo --map="$CONTEXT" "$(reader_uri "$GROUP/v0")" | awk '$3 % 2 { print $1 / 512, $2 / 512 }' | join
 }
 by_qemu() { # to which what is dirty looks like holes
 	qemu-img map --output=json --image-opts "$QEMU,x-dirty-bitmap=$CONTEXT" |
@@ -65,7 +65,7 @@ check "qemu-io reads what was written" qemu_reads
 
 # Its status is asked for all the time while it shrinks: beyond the new end the kernel has nothing to tell, and no end of
 # telling either.
-nbdvolume --context $CONTEXT "$(reader_uri "$GROUP/v0")" > "$TMP/asked" 2>&1 &
+nbdvolume --context "$CONTEXT" "$(reader_uri "$GROUP/v0")" > "$TMP/asked" 2>&1 &
 asker=$!
 defer end_process $asker
 must_wait_for 20 grep -q ready "$TMP/asked"

@@ -9,6 +9,7 @@
 . ./lib.sh
 
 plan $((13 + 2 * ${TEST_LONG:-0}))
+[ -n "$(command -v nbdcrowd)" ] || ktap_skip_all "nbdcrowd is not built"
 setup_volume 32 ring 2
 dd if=/dev/urandom of="$DEV" bs=1M count=32 oflag=direct status=none
 EXPORT=$GROUP/v0
