@@ -823,6 +823,24 @@ stop_reader() { # returns its exit status
 	wait "$READER"
 }
 
+# Connections that were made and then left alone, in one of nbdcrowd's modes, until drop_crowd.
+start_crowd() { # MODE N EXPORT
+	rm -f "$TMP/crowd"
+	mkfifo "$TMP/crowd"
+	nbdcrowd "$1" "$2" "$READER_SOCKET" "$3" < "$TMP/crowd" > "$TMP/crowd.out" 2>&1 &
+	CROWD=$!
+	defer end_process $CROWD
+	exec 8> "$TMP/crowd"
+	must_wait_for 120 grep -q ready "$TMP/crowd.out"
+}
+CROWD='' ENDED=''
+
+drop_crowd() { # sets $ENDED: how many of them the reader had ended
+	exec 8>&-
+	wait "$CROWD"
+	ENDED=$(sed -n 's/ ended$//p' "$TMP/crowd.out")
+}
+
 # A volume of $MIB with an image at the hub; $ORIGIN, $NAME and $DEV tell of it. For tests with one volume.
 setup_volume() { # MIB [FEATURE...]
 	local mib=$1

@@ -67,16 +67,7 @@ check "it is sent later" wait_for 60 is_synced "$NAME" "$PREFIX-v1"
 check "... and no longer dirty" map_agrees
 
 # A client that stays, while its volume shrinks, and another one while it is removed.
-stay() { # a client of v1, until its input ends
-	rm -f "$TMP/stay"
-	mkfifo "$TMP/stay"
-	nbdcrowd idle 1 "$READER_SOCKET" "$GROUP/v1" < "$TMP/stay" > "$TMP/idle" 2>&1 &
-	client=$!
-	defer end_process $client
-	exec 7> "$TMP/stay"
-	must_wait_for 20 grep -q ready "$TMP/idle"
-}
-stay
+start_crowd idle 1 "$GROUP/v1"
 dm reload "$PREFIX-v1" --table "0 16384 repagent $ORIGIN1 $GROUP v1" || die "reload"
 dm suspend "$PREFIX-v1" || die "suspend"
 dm resume "$PREFIX-v1" || die "resume"
@@ -85,19 +76,18 @@ let_go() { # of the only volume that was open
 	! readlink "/proc/$READER/fd/"* 2> /dev/null | grep -v '/control$' | grep -q '^/dev/\(mapper/\|dm-\)'
 }
 must_wait_for 20 let_go
-exec 7>&-
-wait $client
-check "... as it notices" grep -q '^1 ended' "$TMP/idle"
+drop_crowd
+check "... as it notices" test "$ENDED" = 1
 nbdinfo --size "$(reader_uri "$GROUP/v1")" > "$TMP/size"
 check "... and finds the new size when it connects again" grep -qx 8388608 "$TMP/size"
-stay
+start_crowd idle 1 "$GROUP/v1"
 check "a volume with a client is removed as soon as it can be" dm remove --deferred "$PREFIX-v1"
 removed() {
 	! dm info "$PREFIX-v1" 2> /dev/null | grep -q State
 }
 check "... which is soon, for the client is sent away" wait_for 20 removed
 check "... with a reason in the log" reader_says "v1 is being removed"
-exec 7>&-
+drop_crowd
 
 check "it stops when asked" stop_reader
 check "the volume's device is free then" dm remove "$NAME"
