@@ -87,20 +87,19 @@ stop_server
 
 # One that does not return; one that returns with another size.
 start_server --readonly --rate $((12 << 20))
+rm -f "$COPY"
 pull --patience 1 > /dev/null &
 puller=$!
-connected() {
-	ss -xH src "$SOCKET" 2> /dev/null | grep -q ESTAB
-}
-wait_for 20 connected || die "pullhub does not connect"
+wait_for 20 test -s "$COPY" || die "pullhub does not connect"
 kill -KILL "$server"
 wait "$server" 2> /dev/null
 check "a server that stays away: exit status 3, and why" ends 3 'no server for 1 s' \
 	eval "wait $puller; s=\$?; cat $TMP/said; (exit \$s)"
 start_server --readonly --rate $((12 << 20))
+rm -f "$COPY"
 pull > /dev/null &
 puller=$!
-wait_for 20 connected || die "pullhub does not connect"
+wait_for 20 test -s "$COPY" || die "pullhub does not connect"
 kill -KILL "$server"
 wait "$server" 2> /dev/null
 truncate -s 30M "$FILE"
