@@ -115,6 +115,7 @@ $(nbd_tools:%=$(BUILD)/bin/tests/%): $(BUILD)/bin/tests/%: $(obj)/tests/nbdserve
 
 $(BUILD)/bin/tests/pullhub: $(obj)/tests/pullhub/pullhub.o $(obj)/tools.a
 	$(link) $$(pkg-config --libs libnbd)
+$(obj)/tests/pullhub/pullhub.o: | $(obj)/have-libnbd
 
 $(units:%=$(BUILD)/bin/tests/unit/%): $(BUILD)/bin/tests/unit/%: $(obj)/tests/unit/%.o $(unit_objects) \
 		$(obj)/repagentd.a $(obj)/reader.a $(obj)/nbdserver.a
@@ -156,7 +157,7 @@ quote = '$(subst ','\'',$(1))'
 $(repagentd_objects): | $(repagentd_needs:%=$(obj)/have-%)
 $(nbdserver_objects): | $(nbdserver_needs:%=$(obj)/have-%)
 $(reader_objects): | $(reader_needs:%=$(obj)/have-%)
-$(nbd_tools:%=$(obj)/tests/nbdserver/%.o) $(obj)/tests/pullhub/pullhub.o: | $(obj)/have-libnbd
+$(nbd_tools:%=$(obj)/tests/nbdserver/%.o): | $(obj)/have-libnbd
 $(units:%=$(obj)/tests/unit/%.o): | $(obj)/have-cmocka
 $(obj)/have-%:
 	@pkg-config --exists $* || { echo "$* is missing: run tests/packages," \
