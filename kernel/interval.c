@@ -117,11 +117,10 @@ static bool lock_wide(struct rep_volume *v, struct rep_range *range)
 {
 	struct rep_node *node = &range->node;
 	unsigned int i, n = nr_shards(node);
-	unsigned long flags;
 
 	/* One blocker is ours, so that nobody grants what is half inserted. */
 	atomic_set(&range->blockers, 1);
-	spin_lock_irqsave(&v->wide_lock, flags);
+	spin_lock_irq(&v->wide_lock);
 	for (i = 0; i < n; i++) {
 		struct rep_shard *s = shard_of(v, node->start + i * REP_SHARD_SECTORS);
 
@@ -130,7 +129,7 @@ static bool lock_wide(struct rep_volume *v, struct rep_range *range)
 		atomic_add(insert_node(s, &range->wide[i]), &range->blockers);
 		spin_unlock(&s->lock);
 	}
-	spin_unlock_irqrestore(&v->wide_lock, flags);
+	spin_unlock_irq(&v->wide_lock);
 	return atomic_dec_and_test(&range->blockers);
 }
 
@@ -141,7 +140,7 @@ static bool lock_wide(struct rep_volume *v, struct rep_range *range)
  * @sector: first sector
  * @nr_sectors: length, not 0; within one chunk unless @range is wide
  *
- * Context: any; takes a shard's lock.
+ * Context: process, as map() is; takes a shard's lock.
  * Return: true if the range is the caller's; false if earlier ones overlap it,
  * then @range->granted will be called, once, by the volume's worker, maybe
  * before this returns.
@@ -150,7 +149,6 @@ bool rep_range_lock(struct rep_volume *v, struct rep_range *range,
 		    sector_t sector, sector_t nr_sectors)
 {
 	struct rep_shard *s = shard_of(v, sector);
-	unsigned long flags;
 	unsigned int n;
 
 	range->node.start = sector;
@@ -159,10 +157,10 @@ bool rep_range_lock(struct rep_volume *v, struct rep_range *range,
 	if (range->wide)
 		return lock_wide(v, range);
 
-	spin_lock_irqsave(&s->lock, flags);
+	spin_lock_irq(&s->lock);
 	n = insert_node(s, &range->node);
 	atomic_set(&range->blockers, n);
-	spin_unlock_irqrestore(&s->lock, flags);
+	spin_unlock_irq(&s->lock);
 	return n == 0;
 }
 

@@ -343,7 +343,7 @@ static void overflow(struct rep_group *g)
  *
  * The caller holds the range in the interval set.
  *
- * Context: any; takes rep_group.lock.
+ * Context: process, as map() is; takes rep_group.lock.
  * Return: true with @rec filled; it must be committed whatever becomes of the
  * write. false if the group does not stream, or stopped doing so because there
  * was no room: the range is dirty then.
@@ -353,14 +353,13 @@ bool rep_reserve_write(struct rep_volume *v, struct rep_record *rec, u8 type,
 		       unsigned int len)
 {
 	struct rep_group *g = v->group;
-	unsigned long irq;
 
-	spin_lock_irqsave(&g->lock, irq);
+	spin_lock_irq(&g->lock);
 	if (likely(g->capture == REPAGENT_CAPTURE_STREAM)) {
 		if (likely(has_room(&g->ring, len, REP_CTRL_SLOTS))) {
 			fill_slot(&g->ring, rec, type, flags, v->id, 0,
 				  sector, nr_sectors, len);
-			spin_unlock_irqrestore(&g->lock, irq);
+			spin_unlock_irq(&g->lock);
 			trace_repagent_reserve(v, rec->seq, type, sector, nr_sectors);
 			return true;
 		}
@@ -369,7 +368,7 @@ bool rep_reserve_write(struct rep_volume *v, struct rep_record *rec, u8 type,
 	rep_dirty_set(&v->dirty, sector, nr_sectors);
 	if (v->image == REPAGENT_IMAGE_CLEAN)
 		rep_set_image(v, REPAGENT_IMAGE_DIRTY, g->reason);
-	spin_unlock_irqrestore(&g->lock, irq);
+	spin_unlock_irq(&g->lock);
 	return false;
 }
 
