@@ -818,8 +818,13 @@ reader_says() { # PATTERN: in its log
 	grep -qE "$1" "$TMP/reader.log"
 }
 
+reader_ended() {
+	! is_alive "$READER"
+}
+
 stop_reader() { # returns its exit status
 	kill -TERM "$READER"
+	wait_for 30 reader_ended || return
 	wait "$READER"
 }
 
