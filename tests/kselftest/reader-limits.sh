@@ -26,7 +26,7 @@ stays_small() {
 	[ "$(of_status VmHWM)" -le $((64 << 10)) ] && [ "$(of_status Threads)" -le 16 ]
 }
 is_served() {
-	timeout $((10 * TEST_SLOW)) nbdcopy "$(reader_uri "$EXPORT")" "$TMP/copy"
+	timeout $((60 * TEST_SLOW)) nbdcopy "$(reader_uri "$EXPORT")" "$TMP/copy"
 }
 
 busy() { # and none of them is starved
