@@ -90,12 +90,15 @@ nbd_tools         := $(patsubst tests/nbdserver/%.c,%,$(wildcard tests/nbdserver
 tools := $(patsubst tests/tools/%.c,%,$(filter-out tests/tools/lib%,$(wildcard tests/tools/*.c)))
 units := $(patsubst tests/unit/%.c,%,$(wildcard tests/unit/test-*.c))
 
+# Each tests/fuzz/fuzz-NAME.c is a libFuzzer target, and links with whatever it needs of the programs.
+fuzzers := $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/fuzz-*.c))
+
 .PHONY: programs repagentd repagent-reader repctl tools unit
 programs: repagentd repagent-reader repctl tools unit
 repagentd: $(if $(repagentd_main),$(BUILD)/bin/repagentd)
 repagent-reader: $(if $(reader_main),$(BUILD)/bin/repagent-reader)
 repctl: $(if $(repctl_main),$(BUILD)/bin/repctl)
-tools: $(tools:%=$(BUILD)/bin/tests/%) $(nbd_tools:%=$(BUILD)/bin/tests/%)
+tools: $(tools:%=$(BUILD)/bin/tests/%) $(nbd_tools:%=$(BUILD)/bin/tests/%) $(BUILD)/bin/tests/pullhub
 unit: $(units:%=$(BUILD)/bin/tests/unit/%)
 
 $(BUILD)/bin/repagentd: $(repagentd_main) $(obj)/repagentd.a
@@ -114,16 +117,31 @@ $(obj)/repagentd.a: $(filter-out $(repagentd_main),$(repagentd_objects))
 $(obj)/tools.a: $(tool_objects)
 
 $(tools:%=$(BUILD)/bin/tests/%): $(BUILD)/bin/tests/%: $(obj)/tests/tools/%.o $(if $(tool_objects),$(obj)/tools.a)
-	$(link) -lpthread $(tool_libraries)
-$(BUILD)/bin/tests/nbdwriter: tool_libraries = $$(pkg-config --libs libnbd)
-$(obj)/tests/tools/nbdwriter.o: | $(obj)/have-libnbd
+	$(link) -lpthread
 
-$(nbd_tools:%=$(BUILD)/bin/tests/%): $(BUILD)/bin/tests/%: $(obj)/tests/nbdserver/%.o $(obj)/nbdserver.a
+$(nbd_tools:%=$(BUILD)/bin/tests/%): $(BUILD)/bin/tests/%: $(obj)/tests/nbdserver/%.o $(obj)/nbdserver.a \
+		$(obj)/tools.a
 	$(link) $(nbdserver_libs) $$(pkg-config --libs libnbd)
+
+$(BUILD)/bin/tests/pullhub: $(obj)/tests/pullhub/pullhub.o $(obj)/tools.a
+	$(link) $$(pkg-config --libs libnbd)
+$(obj)/tests/pullhub/pullhub.o: | $(obj)/have-libnbd
 
 $(units:%=$(BUILD)/bin/tests/unit/%): $(BUILD)/bin/tests/unit/%: $(obj)/tests/unit/%.o $(unit_objects) \
 		$(obj)/repctl.a $(obj)/repagentd.a $(obj)/reader.a $(obj)/nbdserver.a
 	$(link) $$(pkg-config --libs cmocka $(repagentd_needs) $(reader_needs)) $(nbdserver_libs)
+
+# They, and what they link with, are compiled in a folder of their own; $(BUILD) is that one in the second make.
+fuzz_cflags := -O1 -g -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=undefined
+
+.PHONY: fuzzers fuzzers-here
+fuzzers:
+	+@$(MAKE) --no-print-directory BUILD=$(BUILD)/fuzz CC=clang CFLAGS='$(fuzz_cflags)' fuzzers-here
+fuzzers-here: $(fuzzers:%=$(BUILD)/bin/%)
+
+$(fuzzers:%=$(BUILD)/bin/%): $(BUILD)/bin/%: $(obj)/tests/fuzz/%.o $(obj)/repagentd.a $(obj)/reader.a \
+		$(obj)/nbdserver.a
+	$(link) -fsanitize=fuzzer $$(pkg-config --libs $(repagentd_needs) $(reader_needs)) $(nbdserver_libs)
 
 # Told in kbuild's manner; V=1 shows the commands.
 say = $(if $(V),,@printf '  %-7s %s\n' $(1) $@; )
@@ -166,8 +184,9 @@ $(obj)/have-libaio:
 	@mkdir -p $(@D); touch $@
 
 -include $(patsubst %.o,%.d,$(repagentd_objects) $(nbdserver_objects) $(reader_objects) $(repctl_objects) $(tool_objects) \
-	$(nbd_tools:%=$(obj)/tests/nbdserver/%.o) \
-	$(tools:%=$(obj)/tests/tools/%.o) $(units:%=$(obj)/tests/unit/%.o) $(unit_objects))
+	$(nbd_tools:%=$(obj)/tests/nbdserver/%.o) $(obj)/tests/pullhub/pullhub.o \
+	$(tools:%=$(obj)/tests/tools/%.o) $(units:%=$(obj)/tests/unit/%.o) $(unit_objects) \
+	$(fuzzers:%=$(obj)/tests/fuzz/%.o))
 
 .PHONY: FORCE
 FORCE:
@@ -252,17 +271,18 @@ dkms-remove:
 ##: check-vehicle    the tests of the VM that the tests run in
 ##: check-dkms       the modules as a DKMS package
 ##: check-systemd    units, udev's rules and repctl on a host that is booted several times
+##: check-fuzz       the NBD server, and what else takes bytes from outside, fed with libFuzzer's; a minute each
 ##: check-6.1        the tests of modules and programs, in a VM with that kernel
 ##: check-6.12       the same, and what the version of the kernel has no part in
 
 ##@ Longer tests, which check leaves out
 ##: check-vm         a real VM boots from a protected disk, then another from its replica
 ##: check-debug      the tests on a kernel that checks itself, which is built first
-##: fuzz-nbd         the NBD server, for FUZZ_SECONDS (60; apt install clang)
-##: fuzz-control     the control socket, the same
+##: fuzz-NAME        one libFuzzer target of tests/fuzz, for FUZZ_SECONDS (60): control, nbd
 ##: check-mutants    whether the tests find bugs that are planted, one by one
 
-.PHONY: packages demo check check-static check-unit check-vehicle check-dkms check-systemd check-6.1 check-6.12 check-vm check-debug check-mutants
+.PHONY: packages demo check check-static check-unit check-vehicle check-dkms check-systemd check-fuzz check-6.1 check-6.12 \
+	check-vm check-debug check-mutants
 packages:
 	tests/packages
 
@@ -274,9 +294,9 @@ demo:
 
 check: packages
 	+$(MAKE) --no-print-directory all
-	tests/check static unit vehicle dkms systemd 6.12 6.1
+	tests/check static unit vehicle dkms systemd 6.12 6.1 fuzz
 
-check-static check-unit check-vehicle check-dkms check-systemd check-6.1 check-6.12: packages
+check-static check-unit check-vehicle check-dkms check-systemd check-fuzz check-6.1 check-6.12: packages
 	+$(MAKE) --no-print-directory all
 	tests/check $(@:check-%=%)
 
@@ -295,20 +315,9 @@ check-mutants: packages
 	tests/check-mutants
 
 FUZZ_SECONDS ?= 60
-.PHONY: fuzz-nbd fuzz-control
-fuzz_clang := clang -std=c11 -D_GNU_SOURCE -DREPAGENT_VERSION='"$(VERSION)"' -g -O1 \
-	-fsanitize=fuzzer,address,undefined -fno-sanitize-recover=undefined -Iinclude/uapi -Iuserspace
-fuzz-nbd:
-	@mkdir -p $(BUILD)/fuzz/nbd
-	$(fuzz_clang) -o $(BUILD)/fuzz/fuzz-nbds tests/fuzz/fuzz-nbds.c $(wildcard userspace/nbdserver/*.c) $(nbdserver_libs)
-	cd $(BUILD)/fuzz && ./fuzz-nbds -max_total_time=$(FUZZ_SECONDS) -timeout=20 -max_len=4096 nbd
-
-fuzz-control:
-	@mkdir -p $(BUILD)/fuzz/control
-	$(fuzz_clang) -o $(BUILD)/fuzz/fuzz-control tests/fuzz/fuzz-control.c userspace/repagentd/control.c \
-		userspace/common/log.c userspace/common/uri.c $$(pkg-config --libs json-c)
-	cd $(BUILD)/fuzz && ./fuzz-control -max_total_time=$(FUZZ_SECONDS) -timeout=20 -max_len=4096 \
-		-dict=$(abspath tests/fuzz/control.dict) control
+.PHONY: $(fuzzers)
+$(fuzzers): packages
+	tests/check-fuzz -s $(FUZZ_SECONDS) $(@:fuzz-%=%)
 
 ##@ Measuring
 ##: bench            what protection costs, beside other device-mapper targets, DRBD and MD

@@ -791,6 +791,66 @@ kill_daemon() { # -9
 	DAEMON=
 }
 
+# --- The reader -------------------------------------------------------------------------------------------
+
+READER='' READER_SOCKET='' READER_ARGS=()
+
+start_reader() { # [OPTION]...: at a Unix socket, too
+	READER_ARGS=("$@")
+	[ -n "$(command -v repagent-reader)" ] || ktap_skip_all "repagent-reader is not built"
+	READER_SOCKET=$TMP/reader.sock
+	rm -f "$READER_SOCKET"
+	repagent-reader "$@" --listen "$READER_SOCKET" >> "$TMP/reader.log" 2>&1 &
+	READER=$!
+	defer end_process $READER
+	must_wait_for 20 reader_listens
+}
+
+restart_reader() {
+	start_reader "${READER_ARGS[@]}"
+}
+
+reader_listens() {
+	is_alive "$READER" || die "the reader ended: $(tail -n 1 "$TMP/reader.log")"
+	[ -S "$READER_SOCKET" ] # the last that it opens
+}
+
+reader_uri() { # EXPORT
+	echo "nbd+unix:///$1?socket=$READER_SOCKET"
+}
+
+reader_says() { # PATTERN: in its log
+	grep -qE "$1" "$TMP/reader.log"
+}
+
+reader_ended() {
+	! is_alive "$READER"
+}
+
+stop_reader() { # returns its exit status
+	kill -TERM "$READER"
+	wait_for 30 reader_ended || return
+	wait "$READER"
+}
+
+# Connections that were made and then left alone, in one of nbdcrowd's modes, until drop_crowd.
+start_crowd() { # MODE N EXPORT
+	rm -f "$TMP/crowd"
+	mkfifo "$TMP/crowd"
+	nbdcrowd "$1" "$2" "$READER_SOCKET" "$3" < "$TMP/crowd" > "$TMP/crowd.out" 2>&1 &
+	CROWD=$!
+	defer end_process $CROWD
+	exec 8> "$TMP/crowd"
+	must_wait_for 120 grep -q ready "$TMP/crowd.out"
+}
+CROWD='' ENDED=''
+
+drop_crowd() { # sets $ENDED: how many of them the reader had ended
+	exec 8>&-
+	wait "$CROWD"
+	ENDED=$(sed -n 's/ ended$//p' "$TMP/crowd.out")
+}
+
 # A volume of $MIB with an image at the hub; $ORIGIN, $NAME and $DEV tell of it. For tests with one volume.
 setup_volume() { # MIB [FEATURE...]
 	local mib=$1

@@ -22,8 +22,9 @@ static const char usage[] =
 "  silent  N connections that say nothing\n"
 "  idle    N connections that have opened the export, and ask for nothing\n"
 "  stall   N that ask for 64 MiB each, and read nothing of it\n"
-"  busy    N that read 64 KiB blocks, 4 at a time, for SECONDS; prints the sum of\n"
-"          what they read, and the least and the most that one of them read\n"
+"  busy    N that read 64 KiB blocks, 4 at a time, for SECONDS, and until each has had\n"
+"          one, but for a minute at most; prints the sum of what they read, and the\n"
+"          least and the most that one of them read\n"
 "\n"
 "All but busy print \"ready\" when they stand so, then wait for the end of their\n"
 "input, and print how many of the connections the server has ended.\n";
@@ -136,14 +137,14 @@ static void busy(struct pollfd *pfd, unsigned int n, double time)
 	struct client *c = calloc(n, sizeof(*c));
 	uint64_t sum = 0, least = UINT64_MAX, most = 0;
 	static uint8_t buf[BLOCK + NBD_SIMPLE_REPLY_SIZE];
-	double end = seconds() + time;
-	unsigned int i, j;
+	double begin = seconds(), end = begin + time;
+	unsigned int i, j, without = n;
 	ssize_t r;
 
 	for (i = 0; i < n; i++)
 		for (j = 0; j < DEPTH; j++)
 			ask(pfd[i].fd, (uint64_t)(random() % 512) * BLOCK, BLOCK);
-	while (seconds() < end) {
+	while (seconds() < end || (without && seconds() < begin + 60)) {
 		if (poll(pfd, n, 1000) < 0)
 			die("poll");
 		for (i = 0; i < n; i++) {
@@ -160,6 +161,7 @@ static void busy(struct pollfd *pfd, unsigned int n, double time)
 			if (c[i].got < sizeof(buf))
 				continue;
 			c[i].got = 0;
+			without -= !c[i].bytes;
 			c[i].bytes += BLOCK;
 			ask(pfd[i].fd, (uint64_t)(random() % 512) * BLOCK, BLOCK);
 		}

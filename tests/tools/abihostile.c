@@ -62,15 +62,6 @@ static int call(unsigned long cmd, void *arg)
 	return ret < 0 ? -errno : ret;
 }
 
-static void open_ring(void)
-{
-	const char *what;
-	int ret = ring_open(&ring, group, &what);
-
-	if (ret)
-		die("%s: %s: %s", group, what, strerror(-ret));
-}
-
 static const unsigned long commands[] = {
 	REPAGENT_IOC_INFO, REPAGENT_IOC_VOLUME, REPAGENT_IOC_HUB,
 	REPAGENT_IOC_ACK, REPAGENT_IOC_WAIT, REPAGENT_IOC_EMIT,
@@ -354,7 +345,7 @@ static void probe_fork(void)
 	result(WIFEXITED(status) && !WEXITSTATUS(status), "the child can go on with it");
 	if (!WIFEXITED(status) || WEXITSTATUS(status))
 		printf("# its status: %#x\n", (unsigned int)status);
-	open_ring();
+	ring_must_open(&ring, group);
 	result(true, "when it ends the group is free");
 }
 
@@ -432,7 +423,7 @@ static void probe_kill(void)
 		pid_t pid = fork();
 
 		if (!pid) {
-			open_ring();
+			ring_must_open(&ring, group);
 			for (;;)
 				ring_wait(&ring, UINT64_MAX, 0, 1);
 		}
@@ -441,7 +432,7 @@ static void probe_kill(void)
 		waitpid(pid, &status, 0);
 		killed += WIFSIGNALED(status);
 	}
-	open_ring();
+	ring_must_open(&ring, group);
 	result(killed == 10, "ten that are killed leave the group to the next");
 }
 
@@ -453,7 +444,7 @@ int main(int argc, char **argv)
 		die("usage: abihostile SEED GROUP");
 	rng_seed(&rng, parse_number(argv[1]));
 	group = argv[2];
-	open_ring();
+	ring_must_open(&ring, group);
 	if (ring_hub(&ring, true, REPAGENT_REASON_NONE))
 		die("HUB: %s", strerror(errno));
 

@@ -416,16 +416,12 @@ static void probe_verify(void)
 
 int main(int argc, char **argv)
 {
-	const char *what;
 	char path[128];
-	int ret;
 
 	if (argc != 3)
 		die("usage: abiprobe GROUP DEVICE");
 	snprintf(path, sizeof(path), "/dev/repagent/%s", argv[1]);
-	ret = ring_open(&ring, argv[1], &what);
-	if (ret)
-		die("%s: %s: %s", argv[1], what, strerror(-ret));
+	ring_must_open(&ring, argv[1]);
 
 	printf("TAP version 13\n");
 	probe_open(path);

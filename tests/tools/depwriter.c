@@ -9,10 +9,8 @@
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <getopt.h>
 #include <inttypes.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -39,13 +37,6 @@ static const char usage[] =
 static int fds[DEP_SIDES];
 static uint64_t base[DEP_SIDES];
 static uint64_t threads = 4, slots = 8, count, deadline, pause_us;
-static volatile sig_atomic_t stop;
-
-static void on_signal(int sig)
-{
-	(void)sig;
-	stop = 1;
-}
 
 static uint64_t slot_offset(uint32_t thread, enum dep_side side, uint64_t n)
 {
@@ -122,64 +113,27 @@ static void *run(void *arg)
 
 int main(int argc, char **argv)
 {
-	static const struct option options[] = {
-		{ "a", required_argument, NULL, 'a' },
-		{ "b", required_argument, NULL, 'b' },
-		{ "threads", required_argument, NULL, 't' },
-		{ "slots", required_argument, NULL, 'k' },
-		{ "offset", required_argument, NULL, 'o' },
-		{ "seconds", required_argument, NULL, 's' },
-		{ "count", required_argument, NULL, 'n' },
-		{ "pause", required_argument, NULL, 'p' },
-		{ "help", no_argument, NULL, 'h' },
-		{ }
-	};
 	static struct thread thread[DEP_MAX_THREADS];
 	static struct hist hist;
-	struct sigaction action = { .sa_handler = on_signal };
 	const char *device[DEP_SIDES] = { NULL, NULL };
-	uint64_t offset = 0, pairs = 0, errors = 0;
-	int c;
+	uint64_t offset = 0, seconds = 0, pairs = 0, errors = 0;
 
-	while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
-		switch (c) {
-		case 'a':
-			device[DEP_A] = optarg;
-			break;
-		case 'b':
-			device[DEP_B] = optarg;
-			break;
-		case 't':
-			threads = parse_number(optarg);
-			break;
-		case 'k':
-			slots = parse_number(optarg);
-			break;
-		case 'o':
-			offset = parse_size(optarg);
-			break;
-		case 's':
-			deadline = now_ns() + parse_number(optarg) * 1000000000u;
-			break;
-		case 'n':
-			count = parse_number(optarg);
-			break;
-		case 'p':
-			pause_us = parse_number(optarg);
-			break;
-		case 'h':
-			fputs(usage, stdout);
-			return EXIT_GOOD;
-		default:
-			fputs(usage, stderr);
-			return EXIT_USAGE;
-		}
-	}
-	if (optind != argc || !device[DEP_A] || !threads || threads > DEP_MAX_THREADS || !slots ||
-	    slots > DEP_MAX_SLOTS || offset % DEP_BLOCK) {
-		fputs(usage, stderr);
-		return EXIT_USAGE;
-	}
+	parse_options(argc, argv, (const struct tool_option[]){
+		{ "a", OPT_TEXT, { &device[DEP_A] } },
+		{ "b", OPT_TEXT, { &device[DEP_B] } },
+		{ "threads", OPT_NUMBER, { &threads } },
+		{ "slots", OPT_NUMBER, { &slots } },
+		{ "offset", OPT_SIZE, { &offset } },
+		{ "seconds", OPT_NUMBER, { &seconds } },
+		{ "count", OPT_NUMBER, { &count } },
+		{ "pause", OPT_NUMBER, { &pause_us } },
+		{ }
+	}, usage, 0);
+	if (!device[DEP_A] || !threads || threads > DEP_MAX_THREADS || !slots ||
+	    slots > DEP_MAX_SLOTS || offset % DEP_BLOCK)
+		usage_exit(usage);
+	if (seconds)
+		deadline = now_ns() + seconds * 1000000000u;
 	base[DEP_A] = base[DEP_B] = offset;
 	if (!device[DEP_B] || !strcmp(device[DEP_A], device[DEP_B])) {
 		device[DEP_B] = device[DEP_A];
@@ -192,8 +146,7 @@ int main(int argc, char **argv)
 		if (base[side] + threads * slots * DEP_BLOCK > device_size(fds[side]))
 			die("%s is too small", device[side]);
 	}
-	sigaction(SIGTERM, &action, NULL);
-	sigaction(SIGINT, &action, NULL);
+	catch_stop();
 
 	for (uint32_t i = 0; i < threads; i++) {
 		thread[i].nr = i;

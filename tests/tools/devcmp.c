@@ -7,7 +7,6 @@
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <getopt.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,7 +20,7 @@
 #define BLOCK	4096u
 
 static const char usage[] =
-"usage: devcmp [--size BYTES] [--longer-ok] [--quiet] A B\n"
+"usage: devcmp [OPTION]... A B\n"
 "\n"
 "  --size BYTES  compare only so much from the start\n"
 "  --longer-ok   B may be longer than A\n"
@@ -60,48 +59,22 @@ static void read_all(int fd, const char *name, uint8_t *buf, size_t len, uint64_
 
 int main(int argc, char **argv)
 {
-	static const struct option options[] = {
-		{ "size", required_argument, NULL, 's' },
-		{ "longer-ok", no_argument, NULL, 'l' },
-		{ "list", no_argument, NULL, 'd' },
-		{ "quiet", no_argument, NULL, 'q' },
-		{ "help", no_argument, NULL, 'h' },
-		{ }
-	};
 	uint64_t size = 0, size_a, size_b, blocks = 0, sectors = 0, first = UINT64_MAX;
 	bool longer_ok = false, list = false, quiet = false;
 	const char *name_a, *name_b;
-	int a, b, c;
+	char **names;
+	int a, b;
 	void *buf_a, *buf_b;
 
-	while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
-		switch (c) {
-		case 's':
-			size = parse_size(optarg);
-			break;
-		case 'l':
-			longer_ok = true;
-			break;
-		case 'd':
-			list = true;
-			break;
-		case 'q':
-			quiet = true;
-			break;
-		case 'h':
-			fputs(usage, stdout);
-			return EXIT_GOOD;
-		default:
-			fputs(usage, stderr);
-			return EXIT_USAGE;
-		}
-	}
-	if (optind != argc - 2) {
-		fputs(usage, stderr);
-		return EXIT_USAGE;
-	}
-	name_a = argv[optind];
-	name_b = argv[optind + 1];
+	names = parse_options(argc, argv, (const struct tool_option[]){
+		{ "size", OPT_SIZE, { &size } },
+		{ "longer-ok", OPT_FLAG, { &longer_ok } },
+		{ "list", OPT_FLAG, { &list } },
+		{ "quiet", OPT_FLAG, { &quiet } },
+		{ }
+	}, usage, 2);
+	name_a = names[0];
+	name_b = names[1];
 	a = open_one(name_a);
 	b = open_one(name_b);
 	size_a = device_size(a);

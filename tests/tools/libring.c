@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "libring.h"
+#include "libtest.h"
 
 static int ring_ioctl(const struct ring *r, unsigned long cmd, void *arg)
 {
@@ -77,6 +78,15 @@ int ring_open(struct ring *r, const char *group, const char **what)
 err:
 	ring_close(r);
 	return ret;
+}
+
+void ring_must_open(struct ring *r, const char *group)
+{
+	const char *what;
+	int ret = ring_open(r, group, &what);
+
+	if (ret < 0)
+		die("group %s: %s: %s", group, what, strerror(-ret));
 }
 
 void ring_close(struct ring *r)

@@ -25,6 +25,7 @@ struct ring {
 
 /* Returns 0 or a negative errno; *what then names the step that failed. */
 int ring_open(struct ring *r, const char *group, const char **what);
+void ring_must_open(struct ring *r, const char *group);	/* or the tool ends */
 void ring_close(struct ring *r);
 
 int ring_info(const struct ring *r, struct repagent_info *info);

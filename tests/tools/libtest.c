@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include <errno.h>
 #include <fcntl.h>
+#include <getopt.h>
 #include <linux/fs.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -8,6 +9,7 @@
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "libtest.h"
 
@@ -123,6 +125,90 @@ void rng_fill(struct rng *r, void *buf, size_t len)
 	}
 	for (; len; len--)
 		*p++ = (uint8_t)rng_next(r);
+}
+
+void usage_exit(const char *usage)
+{
+	fputs(usage, stderr);
+	exit(EXIT_USAGE);
+}
+
+#define OPTIONS_MAX	32
+#define HELP		OPTIONS_MAX
+
+static void take_option(const struct tool_option *o, char *value)
+{
+	switch (o->kind) {
+	case OPT_FLAG:
+		*o->flag = true;
+		break;
+	case OPT_NUMBER:
+		*o->number = parse_number(value);
+		break;
+	case OPT_SIZE:
+		*o->number = parse_size(value);
+		break;
+	case OPT_TEXT:
+		*o->text = value;
+		break;
+	case OPT_CALL:
+		o->call(value);
+		break;
+	}
+}
+
+char **parse_options(int argc, char **argv, const struct tool_option *options,
+		     const char *usage, int operands)
+{
+	struct option longs[OPTIONS_MAX + 2] = { 0 };
+	int n, c;
+
+	for (n = 0; options[n].name; n++) {
+		if (n == OPTIONS_MAX)
+			die("more than %d options", OPTIONS_MAX);
+		longs[n] = (struct option){
+			options[n].name, options[n].kind == OPT_FLAG ? no_argument : required_argument,
+			NULL, n
+		};
+	}
+	longs[n] = (struct option){ "help", no_argument, NULL, HELP };
+	while ((c = getopt_long(argc, argv, "h", longs, NULL)) != -1) {
+		if (c == HELP || c == 'h') {
+			fputs(usage, stdout);
+			exit(EXIT_GOOD);
+		}
+		if (c == '?')
+			usage_exit(usage);
+		take_option(&options[c], optarg);
+	}
+	if (argc - optind != operands)
+		usage_exit(usage);
+	return argv + optind;
+}
+
+volatile sig_atomic_t stop;
+
+static void on_signal(int sig)
+{
+	(void)sig;
+	stop = 1;
+}
+
+void catch_stop(void)
+{
+	struct sigaction action = { .sa_handler = on_signal };
+
+	sigaction(SIGTERM, &action, NULL);
+	sigaction(SIGINT, &action, NULL);
+}
+
+void touch(const char *path)
+{
+	int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+
+	if (fd < 0)
+		die("%s: %s", path, strerror(errno));
+	close(fd);
 }
 
 uint64_t parse_number(const char *s)

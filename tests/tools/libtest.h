@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * Small things that the test tools share: checksums, random numbers, clocks,
- * sizes on the command line, latency histograms.
+ * the command line, latency histograms.
  */
 #ifndef LIBTEST_H
 #define LIBTEST_H
 
+#include <signal.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -37,6 +38,40 @@ void rng_seed(struct rng *r, uint64_t seed);
 uint64_t rng_next(struct rng *r);
 uint64_t rng_below(struct rng *r, uint64_t n);
 void rng_fill(struct rng *r, void *buf, size_t len);
+
+/*
+ * struct tool_option - one option of a tool.
+ * @name:	without the dashes
+ * @kind:	what its value is
+ * @to:		where that goes, as @kind says; OPT_CALL gives it to @call, which
+ *		may change and keep it
+ */
+struct tool_option {
+	const char *name;
+	enum { OPT_FLAG, OPT_NUMBER, OPT_SIZE, OPT_TEXT, OPT_CALL } kind;
+	union {
+		void *to;
+		bool *flag;
+		uint64_t *number;	/* of NUMBER and SIZE */
+		const char **text;
+		void (*call)(char *value);
+	};
+};
+
+/* Ends the tool: its command line is not what @usage says. */
+void usage_exit(const char *usage) __attribute__((noreturn));
+
+/*
+ * Take a command line apart: @options ends with an empty one; --help, and what
+ * is wrong, end the tool. Returns the first of exactly @operands operands.
+ */
+char **parse_options(int argc, char **argv, const struct tool_option *options,
+		     const char *usage, int operands);
+
+extern volatile sig_atomic_t stop;	/* set by SIGTERM and SIGINT after ... */
+void catch_stop(void);
+
+void touch(const char *path);		/* an empty file, for who waits for it */
 
 uint64_t parse_size(const char *s);	/* 4096, 4k, 1M, 2G */
 uint64_t parse_number(const char *s);

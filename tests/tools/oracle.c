@@ -15,11 +15,9 @@
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <getopt.h>
 #include <inttypes.h>
 #include <linux/fs.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -86,8 +84,7 @@ static const char usage[] =
 "  --allow-errors           failed operations do not make the exit status 1\n";
 
 static struct {
-	uint64_t seed, ops, rate, offset, range, min, max, align;
-	unsigned int threads;
+	uint64_t seconds, seed, ops, threads, rate, offset, range, min, max, align;
 	bool sequential, scribble, allow_errors;
 	FILE *log;
 } opt = { .threads = 4, .max = 1024 * 1024 };
@@ -97,14 +94,7 @@ static unsigned int total_weight;
 static uint64_t begin_ns, deadline;
 static atomic_uint_fast64_t issued, scribbled;
 static atomic_bool finished;
-static volatile sig_atomic_t stop;
 static struct thread threads[MAX_THREADS];
-
-static void on_signal(int sig)
-{
-	(void)sig;
-	stop = 1;
-}
 
 static enum op pick_op(struct rng *r)
 {
@@ -301,103 +291,51 @@ static void parse_mix(char *arg)
 	}
 }
 
-static void parse_options(int argc, char **argv)
+static void open_log(char *file)
 {
-	enum { SECONDS = 256, OPS, THREADS, SEED, OFFSET, RANGE, MIN, MAX, ALIGN, SEQUENTIAL, MIX,
-	       SCRIBBLE, RATE, LOG, ALLOW, HELP };
-	static const struct option options[] = {
-		{ "seconds", required_argument, NULL, SECONDS },
-		{ "ops", required_argument, NULL, OPS },
-		{ "threads", required_argument, NULL, THREADS },
-		{ "seed", required_argument, NULL, SEED },
-		{ "offset", required_argument, NULL, OFFSET },
-		{ "range", required_argument, NULL, RANGE },
-		{ "min", required_argument, NULL, MIN },
-		{ "max", required_argument, NULL, MAX },
-		{ "align", required_argument, NULL, ALIGN },
-		{ "sequential", no_argument, NULL, SEQUENTIAL },
-		{ "mix", required_argument, NULL, MIX },
-		{ "scribble", no_argument, NULL, SCRIBBLE },
-		{ "rate", required_argument, NULL, RATE },
-		{ "log", required_argument, NULL, LOG },
-		{ "allow-errors", no_argument, NULL, ALLOW },
-		{ "help", no_argument, NULL, HELP },
+	opt.log = fopen(file, "w");
+	if (!opt.log)
+		die("%s: %s", file, strerror(errno));
+}
+
+static void set_up(int argc, char **argv)
+{
+	static const struct tool_option options[] = {
+		{ "seconds", OPT_NUMBER, { &opt.seconds } },
+		{ "ops", OPT_NUMBER, { &opt.ops } },
+		{ "threads", OPT_NUMBER, { &opt.threads } },
+		{ "seed", OPT_NUMBER, { &opt.seed } },
+		{ "offset", OPT_SIZE, { &opt.offset } },
+		{ "range", OPT_SIZE, { &opt.range } },
+		{ "min", OPT_SIZE, { &opt.min } },
+		{ "max", OPT_SIZE, { &opt.max } },
+		{ "align", OPT_SIZE, { &opt.align } },
+		{ "sequential", OPT_FLAG, { &opt.sequential } },
+		{ "mix", OPT_CALL, { .call = parse_mix } },
+		{ "scribble", OPT_FLAG, { &opt.scribble } },
+		{ "rate", OPT_NUMBER, { &opt.rate } },
+		{ "log", OPT_CALL, { .call = open_log } },
+		{ "allow-errors", OPT_FLAG, { &opt.allow_errors } },
 		{ }
 	};
+	const char *device;
 	unsigned int block;
 	uint64_t size;
-	int c;
 
 	opt.seed = realtime_ns() & 0xffffffff;
-	while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
-		switch (c) {
-		case SECONDS:
-			deadline = now_ns() + parse_number(optarg) * 1000000000u;
-			break;
-		case OPS:
-			opt.ops = parse_number(optarg);
-			break;
-		case THREADS:
-			opt.threads = (unsigned int)parse_number(optarg);
-			break;
-		case SEED:
-			opt.seed = parse_number(optarg);
-			break;
-		case OFFSET:
-			opt.offset = parse_size(optarg);
-			break;
-		case RANGE:
-			opt.range = parse_size(optarg);
-			break;
-		case MIN:
-			opt.min = parse_size(optarg);
-			break;
-		case MAX:
-			opt.max = parse_size(optarg);
-			break;
-		case ALIGN:
-			opt.align = parse_size(optarg);
-			break;
-		case SEQUENTIAL:
-			opt.sequential = true;
-			break;
-		case MIX:
-			parse_mix(optarg);
-			break;
-		case SCRIBBLE:
-			opt.scribble = true;
-			break;
-		case RATE:
-			opt.rate = parse_number(optarg);
-			break;
-		case LOG:
-			opt.log = fopen(optarg, "w");
-			if (!opt.log)
-				die("%s: %s", optarg, strerror(errno));
-			break;
-		case ALLOW:
-			opt.allow_errors = true;
-			break;
-		case HELP:
-			fputs(usage, stdout);
-			exit(EXIT_GOOD);
-		default:
-			fputs(usage, stderr);
-			exit(EXIT_USAGE);
-		}
-	}
-	if (optind != argc - 1 || !opt.threads || opt.threads > MAX_THREADS) {
-		fputs(usage, stderr);
-		exit(EXIT_USAGE);
-	}
+	device = *parse_options(argc, argv, options, usage, 1);
+	if (!opt.threads || opt.threads > MAX_THREADS)
+		usage_exit(usage);
+	if (opt.seconds)
+		deadline = now_ns() + opt.seconds * 1000000000u;
 	for (unsigned int op = 0; op < NR_OPS; op++)
 		total_weight += weight[op];
 	if (!total_weight)
 		die("--mix leaves nothing to do");
 
-	fd = open(argv[optind], O_RDWR | O_DIRECT | O_CLOEXEC);
+	fd = open(device, O_RDWR | O_DIRECT | O_CLOEXEC);
 	if (fd < 0)
-		die("%s: %s", argv[optind], strerror(errno));
+		die("%s: %s", device, strerror(errno));
 	size = device_size(fd);
 	block = device_block_size(fd);
 	if (opt.offset >= size)
@@ -421,14 +359,12 @@ static void parse_options(int argc, char **argv)
 int main(int argc, char **argv)
 {
 	static struct hist hist;
-	struct sigaction action = { .sa_handler = on_signal };
 	uint64_t ops[NR_OPS] = { 0 }, total = 0, errors = 0, eagain = 0, bytes = 0;
 	pthread_t scribbler;
 	struct rng r;
 
-	parse_options(argc, argv);
-	sigaction(SIGTERM, &action, NULL);
-	sigaction(SIGINT, &action, NULL);
+	set_up(argc, argv);
+	catch_stop();
 	printf("seed %" PRIu64 "\n", opt.seed);
 	fflush(stdout);
 	begin_ns = now_ns();

@@ -14,9 +14,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <getopt.h>
 #include <inttypes.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -94,7 +92,6 @@ static const char usage[] =
 "  --until-seq SEQ        record SEQ consumed\n"
 "  --timeout SECONDS      with exit status 3; default: 600\n";
 
-static volatile sig_atomic_t stop;
 static struct ring ring;
 static struct checker checker;
 static struct rng rng;
@@ -103,12 +100,6 @@ static struct sample *samples;
 static size_t nr_samples, first_sample, max_samples;
 static uint64_t sampled, rechecked, acks, max_unacked, flaps, verified;
 static uint64_t acked, acked_end;
-
-static void on_signal(int sig)
-{
-	(void)sig;
-	stop = 1;
-}
 
 static int lookup(void *ctx, uint16_t id, char *name, uint64_t *sectors)
 {
@@ -487,15 +478,18 @@ static void run(void)
 		samples_recheck(UINT64_MAX);
 }
 
-static int parse_reason(const char *name)
+static void parse_reason(char *name)
 {
-	for (int i = 0; i < REPAGENT_NR_REASONS; i++)
-		if (!strcmp(check_reason_names[i], name))
-			return i;
+	for (int i = 0; i < REPAGENT_NR_REASONS; i++) {
+		if (!strcmp(check_reason_names[i], name)) {
+			opt.hub_reason = i;
+			return;
+		}
+	}
 	die("unknown reason '%s'", name);
 }
 
-static void parse_ack(const char *arg)
+static void parse_ack(char *arg)
 {
 	if (!strcmp(arg, "never")) {
 		opt.ack = ACK_NEVER;
@@ -535,122 +529,55 @@ static void parse_replica(char *arg)
 	check_replica(&checker, arg, fd);
 }
 
+static void parse_flap(char *arg)
+{
+	parse_pair("--flap", arg, &opt.flap, &opt.flaps);
+	if (!opt.flap)
+		die("--flap 0 makes no sense");
+}
+
+static void parse_verify(char *arg)
+{
+	parse_pair("--verify", arg, &opt.verify_sector, &opt.verify_sectors);
+	if (!opt.verify_sectors || opt.verify_sectors > REPAGENT_MAX_VERIFY / SECTOR)
+		die("--verify takes 1 to %u sectors", REPAGENT_MAX_VERIFY / SECTOR);
+}
+
 int main(int argc, char **argv)
 {
-	enum { REPLICA = 256, ACK, DEPENDENT, RATE, SAMPLE, NO_CONNECT, HUB, FLAP, VERIFY, CHECKPOINT, STATE,
-	       READY, SEED, DUMP, IDLE, DRAIN, UNTIL, TIMEOUT, SPIN, HELP };
-	static const struct option options[] = {
-		{ "replica", required_argument, NULL, REPLICA },
-		{ "ack", required_argument, NULL, ACK },
-		{ "dependent", no_argument, NULL, DEPENDENT },
-		{ "rate", required_argument, NULL, RATE },
-		{ "sample", required_argument, NULL, SAMPLE },
-		{ "spin", no_argument, NULL, SPIN },
-		{ "no-connect", no_argument, NULL, NO_CONNECT },
-		{ "hub", required_argument, NULL, HUB },
-		{ "flap", required_argument, NULL, FLAP },
-		{ "verify", required_argument, NULL, VERIFY },
-		{ "checkpoint", required_argument, NULL, CHECKPOINT },
-		{ "state", required_argument, NULL, STATE },
-		{ "ready", required_argument, NULL, READY },
-		{ "seed", required_argument, NULL, SEED },
-		{ "dump", no_argument, NULL, DUMP },
-		{ "stop-after-idle", required_argument, NULL, IDLE },
-		{ "drain", no_argument, NULL, DRAIN },
-		{ "until-seq", required_argument, NULL, UNTIL },
-		{ "timeout", required_argument, NULL, TIMEOUT },
-		{ "help", no_argument, NULL, HELP },
+	static const struct tool_option options[] = {
+		{ "replica", OPT_CALL, { .call = parse_replica } },
+		{ "ack", OPT_CALL, { .call = parse_ack } },
+		{ "dependent", OPT_FLAG, { &checker.dependent } },
+		{ "rate", OPT_NUMBER, { &opt.rate } },
+		{ "sample", OPT_NUMBER, { &opt.sample } },
+		{ "spin", OPT_FLAG, { &opt.spin } },
+		{ "no-connect", OPT_FLAG, { &opt.no_connect } },
+		{ "hub", OPT_CALL, { .call = parse_reason } },
+		{ "flap", OPT_CALL, { .call = parse_flap } },
+		{ "verify", OPT_CALL, { .call = parse_verify } },
+		{ "checkpoint", OPT_TEXT, { &opt.checkpoint } },
+		{ "state", OPT_TEXT, { &opt.state } },
+		{ "ready", OPT_TEXT, { &opt.ready } },
+		{ "seed", OPT_NUMBER, { &opt.seed } },
+		{ "dump", OPT_FLAG, { &opt.dump } },
+		{ "stop-after-idle", OPT_NUMBER, { &opt.stop_after_idle } },
+		{ "drain", OPT_FLAG, { &opt.drain } },
+		{ "until-seq", OPT_NUMBER, { &opt.until_seq } },
+		{ "timeout", OPT_NUMBER, { &opt.timeout } },
 		{ }
 	};
-	struct sigaction action = { .sa_handler = on_signal };
-	const char *what;
+	const char *group;
 	uint64_t seq;
-	int c, ret;
+	int ret;
 
 	check_init(&checker);
-	while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
-		switch (c) {
-		case REPLICA:
-			parse_replica(optarg);
-			break;
-		case ACK:
-			parse_ack(optarg);
-			break;
-		case DEPENDENT:
-			checker.dependent = true;
-			break;
-		case RATE:
-			opt.rate = parse_number(optarg);
-			break;
-		case SAMPLE:
-			opt.sample = parse_number(optarg);
-			break;
-		case SPIN:
-			opt.spin = true;
-			break;
-		case NO_CONNECT:
-			opt.no_connect = true;
-			break;
-		case HUB:
-			opt.hub_reason = parse_reason(optarg);
-			break;
-		case FLAP:
-			parse_pair("--flap", optarg, &opt.flap, &opt.flaps);
-			if (!opt.flap)
-				die("--flap 0 makes no sense");
-			break;
-		case VERIFY:
-			parse_pair("--verify", optarg, &opt.verify_sector, &opt.verify_sectors);
-			if (!opt.verify_sectors || opt.verify_sectors > REPAGENT_MAX_VERIFY / SECTOR)
-				die("--verify takes 1 to %u sectors", REPAGENT_MAX_VERIFY / SECTOR);
-			break;
-		case CHECKPOINT:
-			opt.checkpoint = optarg;
-			break;
-		case STATE:
-			opt.state = optarg;
-			break;
-		case READY:
-			opt.ready = optarg;
-			break;
-		case SEED:
-			opt.seed = parse_number(optarg);
-			break;
-		case DUMP:
-			opt.dump = true;
-			break;
-		case IDLE:
-			opt.stop_after_idle = parse_number(optarg);
-			break;
-		case DRAIN:
-			opt.drain = true;
-			break;
-		case UNTIL:
-			opt.until_seq = parse_number(optarg);
-			break;
-		case TIMEOUT:
-			opt.timeout = parse_number(optarg);
-			break;
-		case HELP:
-			fputs(usage, stdout);
-			return EXIT_GOOD;
-		default:
-			fputs(usage, stderr);
-			return EXIT_USAGE;
-		}
-	}
-	if (optind != argc - 1) {
-		fputs(usage, stderr);
-		return EXIT_USAGE;
-	}
+	group = *parse_options(argc, argv, options, usage, 1);
 	rng_seed(&rng, opt.seed);
-	sigaction(SIGTERM, &action, NULL);
-	sigaction(SIGINT, &action, NULL);
+	catch_stop();
 	setlinebuf(stdout);
 
-	ret = ring_open(&ring, argv[optind], &what);
-	if (ret)
-		die("%s: %s: %s", argv[optind], what, strerror(-ret));
+	ring_must_open(&ring, group);
 	checker.payload_size = ring.payload_size;
 	checker.lookup = lookup;
 	acked = ring.acked;
@@ -669,13 +596,8 @@ int main(int argc, char **argv)
 			die("EMIT: %s", strerror(-ret));
 		printf("checkpoint_seq %" PRIu64 "\n", seq);
 	}
-	if (opt.ready) {
-		int fd = open(opt.ready, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
-
-		if (fd < 0)
-			die("%s: %s", opt.ready, strerror(errno));
-		close(fd);
-	}
+	if (opt.ready)
+		touch(opt.ready);
 
 	run();
 	if (opt.state)

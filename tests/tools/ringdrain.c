@@ -7,14 +7,9 @@
  * there, or for some milliseconds, and not for each record.
  */
 #include <errno.h>
-#include <fcntl.h>
-#include <getopt.h>
 #include <inttypes.h>
-#include <signal.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "libring.h"
 #include "libtest.h"
@@ -27,14 +22,6 @@ static const char usage[] =
 "  --ready FILE   create FILE once all volumes are CLEAN\n"
 "\n"
 "Ends at SIGTERM or SIGINT; prints records, bytes of payload, and wake-ups.\n";
-
-static volatile sig_atomic_t stop;
-
-static void on_signal(int sig)
-{
-	(void)sig;
-	stop = 1;
-}
 
 static bool all_clean(const struct ring *r)
 {
@@ -51,48 +38,23 @@ static bool all_clean(const struct ring *r)
 
 int main(int argc, char **argv)
 {
-	static const struct option options[] = {
-		{ "batch",	required_argument, NULL, 'b' },
-		{ "interval",	required_argument, NULL, 'i' },
-		{ "ready",	required_argument, NULL, 'r' },
-		{ "help",	no_argument, NULL, 'h' },
-		{ NULL, 0, NULL, 0 },
-	};
 	uint64_t batch = 512, interval = 10, next, records = 0, bytes = 0, wakeups = 0;
-	const char *ready = NULL, *what;
+	const char *ready = NULL, *group;
 	struct repagent_info info;
 	struct ring ring;
-	int c, ret;
+	int ret;
 
-	while ((c = getopt_long(argc, argv, "h", options, NULL)) != -1) {
-		switch (c) {
-		case 'b':
-			batch = parse_number(optarg);
-			break;
-		case 'i':
-			interval = parse_number(optarg);
-			break;
-		case 'r':
-			ready = optarg;
-			break;
-		case 'h':
-			fputs(usage, stdout);
-			return EXIT_GOOD;
-		default:
-			fputs(usage, stderr);
-			return EXIT_USAGE;
-		}
-	}
-	if (argc - optind != 1 || !batch || interval > 60000) {
-		fputs(usage, stderr);
-		return EXIT_USAGE;
-	}
-	signal(SIGTERM, on_signal);
-	signal(SIGINT, on_signal);
+	group = *parse_options(argc, argv, (const struct tool_option[]){
+		{ "batch", OPT_NUMBER, { &batch } },
+		{ "interval", OPT_NUMBER, { &interval } },
+		{ "ready", OPT_TEXT, { &ready } },
+		{ }
+	}, usage, 1);
+	if (!batch || interval > 60000)
+		usage_exit(usage);
+	catch_stop();
 
-	ret = ring_open(&ring, argv[optind], &what);
-	if (ret < 0)
-		die("group %s: %s: %s", argv[optind], what, strerror(-ret));
+	ring_must_open(&ring, group);
 	ret = ring_hub(&ring, true, REPAGENT_REASON_NONE);
 	if (ret < 0)
 		die("HUB: %s", strerror(-ret));
@@ -115,7 +77,7 @@ int main(int argc, char **argv)
 		if (ret < 0)
 			die("ACK(%" PRIu64 "): %s", next - 1, strerror(-ret));
 		if (ready && all_clean(&ring)) {
-			close(open(ready, O_WRONLY | O_CREAT, 0600));
+			touch(ready);
 			ready = NULL;
 		}
 		ret = ring_wait(&ring, next + batch - 1, info.events, (int)interval);

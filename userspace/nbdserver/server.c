@@ -111,7 +111,8 @@ struct cmd {
  *	DEAD	the socket is closed; pieces at the backend
  *		are waited for
  */
-enum conn_state { CONN_NEGO, CONN_TLS, CONN_SERVE, CONN_DRAIN, CONN_DEAD };
+/* REFUSED: the client was told by TLS why not, and is left the time to read it. */
+enum conn_state { CONN_NEGO, CONN_TLS, CONN_REFUSED, CONN_SERVE, CONN_DRAIN, CONN_DEAD };
 
 struct conn {
 	struct source source;		/* first */
@@ -1242,7 +1243,7 @@ static void conn_output(struct conn *c)
 	ssize_t n;
 	int nr;
 
-	if (c->state == CONN_DEAD || c->state == CONN_TLS)
+	if (c->state == CONN_DEAD || c->state == CONN_TLS || c->state == CONN_REFUSED)
 		return;
 	was_full = c->nr_cmds >= CMDS_MAX;
 	while (done < SEND_MAX) {
@@ -1283,6 +1284,8 @@ static void interest(struct conn *c)
 		return;
 	if (c->state == CONN_TLS) {
 		ev.events = tls_wants_write(c->tls) ? EPOLLOUT : EPOLLIN;
+	} else if (c->state == CONN_REFUSED) {
+		ev.events = EPOLLIN;
 	} else {
 		if (wants_input(c))
 			ev.events |= EPOLLIN;
@@ -1410,13 +1413,35 @@ static void settle(struct conn *c)
 	interest(c);
 }
 
+/*
+ * The alert that says why is on its way. With TLS 1.3 the client may be sending
+ * already: if its bytes met a closed socket it would never read the alert.
+ */
+static void conn_refuse(struct conn *c, const char *reason)
+{
+	char why[512];
+
+	snprintf(why, sizeof(why), "refused: %s", reason);
+	nego_log(c, LOG_NOTICE, why);
+	shutdown(c->source.fd, SHUT_WR);
+	c->state = CONN_REFUSED;
+}
+
+static void refused_input(struct conn *c)
+{
+	ssize_t n = recv(c->source.fd, c->worker->rx, RX_SIZE, MSG_DONTWAIT);
+
+	if (!n || (n < 0 && errno != EAGAIN && errno != EINTR))
+		conn_kill(c, NULL);
+}
+
 static void tls_turn(struct conn *c)
 {
 	char reason[256];
 	int r = tls_handshake(c->tls, reason, sizeof(reason));
 
 	if (r < 0) {
-		conn_kill(c, "refused: %s", reason);
+		conn_refuse(c, reason);
 	} else if (r > 0) {
 		if (!tls_identify(c->tls, &c->peer, reason, sizeof(reason))) {
 			conn_kill(c, "refused: %s", reason);
@@ -1439,6 +1464,8 @@ static void conn_event(struct conn *c, uint32_t events)
 	}
 	if (c->state == CONN_TLS)
 		tls_turn(c);
+	else if (c->state == CONN_REFUSED)
+		refused_input(c);
 	else if (events & EPOLLIN)
 		conn_input(c);
 	if (events & EPOLLOUT)
@@ -1671,7 +1698,7 @@ static void again_all(struct worker *w)
 		TAILQ_REMOVE(&w->again, c, again_link);
 		c->again = false;
 		pump(c);
-		if (c->tls && c->state != CONN_TLS)
+		if (c->tls && c->state != CONN_TLS && c->state != CONN_REFUSED)
 			conn_input(c);
 		settle(c);
 	}
@@ -1698,6 +1725,10 @@ static void conn_tick(struct conn *c)
 		if (w->now - c->got >= cfg->handshake_ms)
 			conn_kill(c, "connection ended: no export was chosen within %u ms",
 				  cfg->handshake_ms);
+		return;
+	case CONN_REFUSED:
+		if (w->now - c->got >= cfg->handshake_ms)
+			conn_kill(c, NULL);
 		return;
 	case CONN_DEAD:
 		return;

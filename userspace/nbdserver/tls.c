@@ -158,6 +158,29 @@ struct tls_session *tls_begin(struct tls_credentials *cred, int fd)
 	return t;
 }
 
+/* GnuTLS by itself calls every certificate bad, whatever it has found. */
+static void tell_why(struct tls_session *t, int err, unsigned int status)
+{
+	static const struct {
+		unsigned int status;
+		gnutls_alert_description_t alert;
+	} alerts[] = {
+		{ GNUTLS_CERT_SIGNER_NOT_FOUND,	GNUTLS_A_UNKNOWN_CA },
+		{ GNUTLS_CERT_REVOKED,		GNUTLS_A_CERTIFICATE_REVOKED },
+		{ GNUTLS_CERT_EXPIRED,		GNUTLS_A_CERTIFICATE_EXPIRED },
+	};
+	unsigned int i;
+
+	for (i = 0; err == GNUTLS_E_CERTIFICATE_VERIFICATION_ERROR &&
+		    i < sizeof(alerts) / sizeof(alerts[0]); i++) {
+		if (status & alerts[i].status) {
+			gnutls_alert_send(t->session, GNUTLS_AL_FATAL, alerts[i].alert);
+			return;
+		}
+	}
+	gnutls_alert_send_appropriate(t->session, err);
+}
+
 /**
  * tls_handshake - go on with the handshake
  * @t: the session
@@ -180,8 +203,8 @@ int tls_handshake(struct tls_session *t, char *reason, size_t size)
 		return 0;
 	if (err == GNUTLS_E_SUCCESS)
 		return 1;
-	gnutls_alert_send_appropriate(t->session, err);
 	status = gnutls_session_get_verify_cert_status(t->session);
+	tell_why(t, err, status);
 	if (err == GNUTLS_E_CERTIFICATE_VERIFICATION_ERROR &&
 	    gnutls_certificate_verification_status_print(status, GNUTLS_CRT_X509, &text, 0) >= 0) {
 		snprintf(reason, size, "the client's certificate: %s", text.data);

@@ -6,7 +6,6 @@
 #include <getopt.h>
 #include <pthread.h>
 #include <signal.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,10 +16,10 @@
 
 #include "../common/log.h"
 #include "../common/parse.h"
+#include "../common/usage.h"
 #include "export.h"
 #include "volumes.h"
 
-#define EXIT_USAGE	2
 #define LISTEN_MAX	8
 #define RATE_LEAST	(64 * KIB)
 
@@ -86,19 +85,6 @@ static void server_log(void *data, int priority, const char *line)
 	log_any(priority, line);
 }
 
-static __attribute__((noreturn, format(printf, 1, 2)))
-void usage_error(const char *fmt, ...)
-{
-	va_list ap;
-
-	fputs("repagent-reader: ", stderr);
-	va_start(ap, fmt);
-	vfprintf(stderr, fmt, ap);
-	va_end(ap);
-	fputs("\nTry 'repagent-reader --help'.\n", stderr);
-	exit(EXIT_USAGE);
-}
-
 static unsigned int count(const char *option, const char *arg, uint64_t max)
 {
 	uint64_t n;
@@ -158,18 +144,8 @@ static void parse_options(int argc, char **argv)
 		case OPT_WORKERS:
 			cfg.server.workers = count("workers", optarg, 64);
 			break;
-		case 'h':
-			fputs(usage_text, stdout);
-			exit(EXIT_SUCCESS);
-		case 'V':
-			puts("repagent-reader " REPAGENT_VERSION);
-			exit(EXIT_SUCCESS);
-		case ':':
-			usage_error("'%s' lacks its value", argv[optind - 1]);
 		default:
-			if (optopt && optopt < 256)
-				usage_error("'-%c' is unknown", optopt);
-			usage_error("'%s' is unknown", argv[optind - 1]);
+			usage_other(c, argv, usage_text);
 		}
 	}
 	if (optind < argc)

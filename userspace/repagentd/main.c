@@ -6,7 +6,6 @@
 #include <fcntl.h>
 #include <getopt.h>
 #include <signal.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,9 +18,9 @@
 #include "../common/client.h"
 #include "../common/log.h"
 #include "../common/parse.h"
+#include "../common/usage.h"
 #include "daemon.h"
 
-#define EXIT_USAGE	2
 
 static const char usage_text[] =
 "Usage: repagentd GROUP [--tap URI] [--tap VOLUME=URI ...] [OPTION...]\n"
@@ -87,19 +86,6 @@ static const struct option options[] = {
 	{ "version",		no_argument, NULL, 'V' },
 	{ NULL, 0, NULL, 0 }
 };
-
-static __attribute__((noreturn, format(printf, 1, 2)))
-void usage_error(const char *fmt, ...)
-{
-	va_list ap;
-
-	fputs("repagentd: ", stderr);
-	va_start(ap, fmt);
-	vfprintf(stderr, fmt, ap);
-	va_end(ap);
-	fputs("\nTry 'repagentd --help'.\n", stderr);
-	exit(EXIT_USAGE);
-}
 
 static void duration(const char *name, const char *arg, uint64_t min, uint64_t *ns)
 {
@@ -174,21 +160,8 @@ static void parse_options(struct config *cfg, struct command_line *cl, int argc,
 		case OPT_NO_CONTROL:
 			cl->no_control = true;
 			break;
-		case 'h':
-			fputs(usage_text, stdout);
-			exit(EXIT_SUCCESS);
-		case 'V':
-			puts("repagentd " REPAGENT_VERSION);
-			exit(EXIT_SUCCESS);
-		case ':':
-			usage_error("'%s' lacks its value: expected one behind it", argv[optind - 1]);
 		default:
-			if (optopt && strncmp(argv[optind - 1], "--", 2))
-				usage_error("'-%c' is unknown: expected an option that --help names", optopt);
-			if (optopt)
-				usage_error("'%s' takes no value: expected it without '='", argv[optind - 1]);
-			usage_error("'%s' is unknown, or stands for several: expected an option that --help names",
-				    argv[optind - 1]);
+			usage_other(c, argv, usage_text);
 		}
 	}
 	if (optind == argc)

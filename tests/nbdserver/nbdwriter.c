@@ -3,13 +3,12 @@
  * nbdwriter - writes blocks from plain memory to an NBD server, as fast as
  * libnbd can: what any forwarder of writes is to be measured against.
  */
-#include <getopt.h>
 #include <inttypes.h>
 #include <libnbd.h>
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "libtest.h"
+#include "../tools/libtest.h"
 
 #define IN_FLIGHT	64
 
@@ -41,50 +40,28 @@ static void check(int64_t ret)
 
 int main(int argc, char **argv)
 {
-	static const struct option options[] = {
-		{ "bs",		required_argument, NULL, 'b' },
-		{ "count",	required_argument, NULL, 'c' },
-		{ "seed",	required_argument, NULL, 's' },
-		{ "help",	no_argument, NULL, 'h' },
-		{ NULL, 0, NULL, 0 },
-	};
 	uint64_t bs = 4096, count = 10000, seed = 1, blocks, begin;
 	unsigned int in_flight = 0;
 	struct nbd_handle *nbd;
 	struct rng rng;
 	uint8_t *buf;
-	int c;
+	const char *uri;
 
-	while ((c = getopt_long(argc, argv, "h", options, NULL)) != -1) {
-		switch (c) {
-		case 'b':
-			bs = parse_size(optarg);
-			break;
-		case 'c':
-			count = parse_number(optarg);
-			break;
-		case 's':
-			seed = parse_number(optarg);
-			break;
-		case 'h':
-			fputs(usage, stdout);
-			return EXIT_GOOD;
-		default:
-			fputs(usage, stderr);
-			return EXIT_USAGE;
-		}
-	}
-	if (argc - optind != 1 || !bs || bs > 32u << 20) {
-		fputs(usage, stderr);
-		return EXIT_USAGE;
-	}
+	uri = *parse_options(argc, argv, (const struct tool_option[]){
+		{ "bs", OPT_SIZE, { &bs } },
+		{ "count", OPT_NUMBER, { &count } },
+		{ "seed", OPT_NUMBER, { &seed } },
+		{ }
+	}, usage, 1);
+	if (!bs || bs > 32u << 20)
+		usage_exit(usage);
 	buf = malloc(bs);
 	nbd = nbd_create();
 	if (!buf || !nbd)
 		die("out of memory");
 	rng_seed(&rng, seed);
 	rng_fill(&rng, buf, bs);
-	check(nbd_connect_uri(nbd, argv[optind]));
+	check(nbd_connect_uri(nbd, uri));
 	blocks = (uint64_t)nbd_get_size(nbd) / bs;
 	if (!blocks)
 		die("the export is smaller than a block");
