@@ -178,7 +178,43 @@ int rep_dirty_clear(struct rep_dirty *d, sector_t sector, sector_t nr_sectors,
 }
 
 /**
- * rep_dirty_next - find dirty sectors
+ * rep_dirty_run - find a run of dirty sectors
+ * @d: the set
+ * @from: where to begin to look
+ * @nr_sectors: out: how many there are; they stay within one leaf
+ *
+ * Return: the first dirty sector, or @d->sectors if there is none.
+ */
+sector_t rep_dirty_run(struct rep_dirty *d, sector_t from, sector_t *nr_sectors)
+{
+	u64 bit = from >> REP_FINE_SHIFT;
+
+	if (!d->count)
+		return d->sectors;
+	while (bit < d->nr_bits) {
+		unsigned int i = bit / REP_LEAF_BITS;
+		struct rep_leaf *leaf = &d->leaf[i];
+		u64 base = (u64)i * REP_LEAF_BITS;
+		u64 first = bit, end = base + leaf_bits(d, i);
+
+		bit = base + REP_LEAF_BITS;
+		if (!leaf->count)
+			continue;
+		if (leaf->bits) {
+			first = base + find_next_bit(leaf->bits, leaf_bits(d, i), first - base);
+			if (first >= end)
+				continue;
+			end = base + find_next_zero_bit(leaf->bits, leaf_bits(d, i), first - base);
+		}
+		*nr_sectors = min_t(sector_t, end << REP_FINE_SHIFT, d->sectors) -
+			      (first << REP_FINE_SHIFT);
+		return first << REP_FINE_SHIFT;
+	}
+	return d->sectors;
+}
+
+/**
+ * rep_dirty_next - find dirty sectors to be read
  * @d: the set
  * @from: where to begin to look
  * @max: sectors wanted at the most; a multiple of 4 KiB
@@ -189,40 +225,45 @@ int rep_dirty_clear(struct rep_dirty *d, sector_t sector, sector_t nr_sectors,
 sector_t rep_dirty_next(struct rep_dirty *d, sector_t from, sector_t max,
 			sector_t *nr_sectors)
 {
-	u64 bit = from >> REP_FINE_SHIFT;
-	u64 chunk = REP_SHARD_SECTORS >> REP_FINE_SHIFT;
+	sector_t first = rep_dirty_run(d, from, nr_sectors);
 
-	if (!d->count)
-		return d->sectors;
-	while (bit < d->nr_bits) {
-		unsigned int i = bit / REP_LEAF_BITS;
-		struct rep_leaf *leaf = &d->leaf[i];
-		u64 base = (u64)i * REP_LEAF_BITS;
-		u64 first, end;
+	if (first < d->sectors)
+		*nr_sectors = min3(*nr_sectors, max,
+				   REP_SHARD_SECTORS - first % REP_SHARD_SECTORS);
+	return first;
+}
 
-		if (!leaf->count) {
-			bit = base + REP_LEAF_BITS;
-			continue;
-		}
-		first = bit;
-		end = base + leaf_bits(d, i);
-		if (leaf->bits) {
-			first = base + find_next_bit(leaf->bits, leaf_bits(d, i),
-						     bit - base);
-			if (first >= end) {
-				bit = base + REP_LEAF_BITS;
-				continue;
-			}
-			end = base + find_next_zero_bit(leaf->bits, leaf_bits(d, i),
-							first - base);
-		}
-		end = min3(end, first + (max >> REP_FINE_SHIFT),
-			   (first / chunk + 1) * chunk);
-		*nr_sectors = min_t(sector_t, end << REP_FINE_SHIFT, d->sectors) -
-			      (first << REP_FINE_SHIFT);
-		return first << REP_FINE_SHIFT;
+/**
+ * rep_dirty_any - is anything of a range dirty?
+ * @d: the set
+ * @sector: its first sector
+ * @nr_sectors: its length; it lies within one leaf
+ */
+bool rep_dirty_any(const struct rep_dirty *d, sector_t sector, sector_t nr_sectors)
+{
+	u64 bit = sector >> REP_FINE_SHIFT;
+	const struct rep_leaf *leaf = &d->leaf[bit / REP_LEAF_BITS];
+	u32 from = bit % REP_LEAF_BITS;
+	u32 end = from + DIV_ROUND_UP_ULL(nr_sectors, 1 << REP_FINE_SHIFT);
+
+	if (!leaf->count || !leaf->bits)
+		return leaf->count;
+	return find_next_bit(leaf->bits, end, from) < end;
+}
+
+/**
+ * rep_dirty_clear_all - nothing is missing from the stream
+ * @d: the set
+ */
+void rep_dirty_clear_all(struct rep_dirty *d)
+{
+	unsigned int i;
+
+	for (i = 0; i < d->nr_leaves; i++) {
+		leaf_free(&d->leaf[i]);
+		d->leaf[i].count = 0;
 	}
-	return d->sectors;
+	d->count = 0;
 }
 
 /**

@@ -101,7 +101,8 @@ static int parse_bounce(struct rep_target *t, const char *value)
 
 static int parse_meta(struct rep_target *t, const char *value)
 {
-	return -EINVAL;
+	t->meta_name = value;
+	return 0;
 }
 
 static const struct rep_feature {
@@ -109,7 +110,7 @@ static const struct rep_feature {
 	int		(*parse)(struct rep_target *t, const char *value);
 	char		*error;		/* what it expects */
 } features[] = {
-	{ "meta",	parse_meta,	"meta: a write-intent map is not supported yet" },
+	{ "meta",	parse_meta,	"meta: expected a block device" },
 	{ "ring",	parse_ring,	"ring: expected MiB, a number from 1 to 16384" },
 	{ "region",	parse_region,	"region: expected KiB, a power of two from 64 to 65536" },
 	{ "discard",	parse_discard,	"discard: expected zero, pass or ignore" },
@@ -188,6 +189,31 @@ static int check_name(struct dm_target *ti, const char *name, const char *what,
 	return rep_name_ok(name) ? 0 : ctr_error(ti, error, "%s \"%s\": not a name", what, name);
 }
 
+static int get_meta(struct rep_target *t)
+{
+	struct dm_target *ti = t->ti;
+	const char *name = t->meta_name;
+	int err;
+
+	if (!name)
+		return 0;
+	t->meta_name = NULL;
+	err = dm_get_device(ti, name, dm_table_get_mode(ti->table), &t->meta);
+	if (err) {
+		DMERR("meta \"%s\": cannot be opened: %pe", name, ERR_PTR(err));
+		ti->error = "meta: expected a block device that nobody else has open, as a path or major:minor";
+		return err;
+	}
+	if (t->meta->bdev == t->origin->bdev)
+		return ctr_error(ti, "meta: the origin itself; expected another device",
+				 "meta \"%s\": the origin itself", name);
+	if (bdev_logical_block_size(t->meta->bdev) != SECTOR_SIZE)
+		return ctr_error(ti, "meta: expected a device with blocks of 512 bytes, which it writes wholly or not at all",
+				 "meta \"%s\": it has blocks of %u bytes", name,
+				 bdev_logical_block_size(t->meta->bdev));
+	return 0;
+}
+
 static int repagent_ctr(struct dm_target *ti, unsigned int argc, char **argv)
 {
 	struct dm_arg_set as = { .argc = argc, .argv = argv };
@@ -229,6 +255,9 @@ static int repagent_ctr(struct dm_target *ti, unsigned int argc, char **argv)
 	err = check_origin(t);
 	if (err)
 		goto put;
+	err = get_meta(t);
+	if (err)
+		goto put;
 	err = rep_dirty_init(&t->dirty, ti->len);
 	if (err == -EFBIG) {
 		DMERR("length %llu: more than a volume can have", (unsigned long long)ti->len);
@@ -242,6 +271,9 @@ static int repagent_ctr(struct dm_target *ti, unsigned int argc, char **argv)
 	err = rep_volume_attach(t, group, name, dm_table_get_md(ti->table));
 	if (err)
 		goto dirty;
+	err = t->meta ? rep_map_new(t) : 0;
+	if (err)
+		goto detach;
 
 	ti->private = t;
 	ti->num_flush_bios = 1;
@@ -253,9 +285,13 @@ static int repagent_ctr(struct dm_target *ti, unsigned int argc, char **argv)
 	ti->per_io_data_size = sizeof(struct rep_io);
 	return 0;
 
+detach:
+	rep_volume_detach(t);
 dirty:
 	rep_dirty_exit(&t->dirty);
 put:
+	if (t->meta)
+		dm_put_device(ti, t->meta);
 	dm_put_device(ti, t->origin);
 free:
 	kfree(t);
@@ -268,6 +304,8 @@ static void repagent_dtr(struct dm_target *ti)
 
 	rep_volume_detach(t);
 	rep_dirty_exit(&t->dirty);
+	if (t->meta)
+		dm_put_device(ti, t->meta);
 	dm_put_device(ti, t->origin);
 	kfree(t);
 }
@@ -353,8 +391,8 @@ static void copy_payload(struct rep_io *io, struct bio *bio)
 
 /*
  * The write's range is taken: capture it, or mark it dirty. Returns what to
- * submit with dm_submit_bio_remap(), itself for the bio, or NULL if the worker
- * has it.
+ * submit with dm_submit_bio_remap(), itself for the bio, or NULL if it waits for the
+ * write-intent map, or the worker has it.
  */
 static struct bio *write_capture(struct rep_io *io, struct bio *bio, bool may_sleep)
 {
@@ -362,10 +400,17 @@ static struct bio *write_capture(struct rep_io *io, struct bio *bio, bool may_sl
 	u8 flags = bio->bi_opf & REQ_FUA ? REPAGENT_REC_FUA : 0;
 	struct bio *bounce;
 
-	io->captured = rep_reserve_write(v, &io->rec, io->type, flags, io->sector,
-					 io->nr_sectors, io->len);
-	if (!io->captured)
+	switch (rep_reserve_write(v, &io->rec, io->type, flags, io->sector, io->nr_sectors,
+				  io->len)) {
+	case REP_CAPTURED:
+		io->captured = true;
+		break;
+	case REP_TRACKED:
 		return bio;
+	case REP_NEED_INTENT:
+		rep_map_wait(v, &io->range);
+		return NULL;
+	}
 	if (io->len) {
 		copy_payload(io, bio);
 		if (io->t->bounce) {
@@ -400,7 +445,8 @@ static void write_granted(struct rep_range *range)
 		submit = write_capture(io, bio, true);
 	else if (io->bounced)
 		submit = bounce_make(io, bio, GFP_NOIO);
-	dm_submit_bio_remap(bio, submit == bio ? NULL : submit);
+	if (submit)
+		dm_submit_bio_remap(bio, submit == bio ? NULL : submit);
 }
 
 /*
@@ -577,6 +623,7 @@ static void status_info(struct rep_volume *v, char *result, unsigned int maxlen)
 	enum repagent_image image;
 	u64 used, head, acked, dirty, left, failed;
 	unsigned int sz = 0;
+	const char *map;
 
 	spin_lock_irq(&g->lock);
 	capture = g->capture;
@@ -588,13 +635,14 @@ static void status_info(struct rep_volume *v, char *result, unsigned int maxlen)
 	dirty = rep_dirty_sectors(&v->dirty);
 	left = image == REPAGENT_IMAGE_RESYNC ? dirty + v->read_sectors : 0;
 	failed = v->failed;
+	map = rep_map_status(v->map);
 	spin_unlock_irq(&g->lock);
 
-	DMEMIT("%s %s %s %s %s %llu/%llu %llu %llu %llu %llu %llu none",
+	DMEMIT("%s %s %s %s %s %llu/%llu %llu %llu %llu %llu %llu %s",
 	       g->name, v->name, rep_capture_names[capture],
 	       rep_image_names[image], rep_reason_names[reason],
 	       used >> SECTOR_SHIFT, r->payload_size >> SECTOR_SHIFT,
-	       head - 1, acked, dirty, left, failed);
+	       head - 1, acked, dirty, left, failed, map);
 }
 
 static void repagent_status(struct dm_target *ti, status_type_t type,
@@ -610,10 +658,12 @@ static void repagent_status(struct dm_target *ti, status_type_t type,
 		status_info(v, result, maxlen);
 		break;
 	case STATUSTYPE_TABLE:
-		words = 2 * (!!t->ring_mib + !!t->region_kib + t->discard_given + !t->bounce);
+		words = 2 * (!!t->meta + !!t->ring_mib + !!t->region_kib + t->discard_given + !t->bounce);
 		DMEMIT("%s %s %s", t->origin->name, v->group->name, v->name);
 		if (words)
 			DMEMIT(" %u", words);
+		if (t->meta)
+			DMEMIT(" meta %s", t->meta->name);
 		if (t->ring_mib)
 			DMEMIT(" ring %u", t->ring_mib);
 		if (t->region_kib)
@@ -625,8 +675,8 @@ static void repagent_status(struct dm_target *ti, status_type_t type,
 		break;
 	case STATUSTYPE_IMA:
 		DMEMIT_TARGET_NAME_VERSION(ti->type);
-		DMEMIT(",origin=%s,group=%s,volume=%s,discard=%s,bounce=%s;",
-		       t->origin->name, v->group->name, v->name,
+		DMEMIT(",origin=%s,meta=%s,group=%s,volume=%s,discard=%s,bounce=%s;",
+		       t->origin->name, t->meta ? t->meta->name : "none", v->group->name, v->name,
 		       discard_names[t->discard], t->bounce ? "on" : "off");
 		break;
 	}

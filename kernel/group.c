@@ -23,6 +23,7 @@
 #include <linux/slab.h>
 #include <linux/sysfs.h>
 #include <linux/uaccess.h>
+#include <linux/uuid.h>
 #include "repagent.h"
 #include "compat.h"
 #define CREATE_TRACE_POINTS
@@ -31,7 +32,8 @@
 #define REP_MINORS	1024
 
 static LIST_HEAD(rep_groups);
-static DEFINE_MUTEX(rep_groups_lock);	/* guards rep_groups and rings_mib of ring.c */
+static LIST_HEAD(rep_targets);	/* all that are attached */
+static DEFINE_MUTEX(rep_groups_lock);	/* guards rep_groups, rep_targets and rings_mib of ring.c */
 static DEFINE_IDA(rep_minors);
 static dev_t rep_devt;
 static bool rep_forgot;	/* a group was forgotten; rep_groups_lock */
@@ -881,6 +883,26 @@ static struct rep_group *group_create(const char *name, unsigned int mib,
 	return g;
 }
 
+/**
+ * rep_group_uuid - the uuid that the maps of a group's volumes share
+ * @g: the group; it takes the one in @uuid if it has none
+ * @uuid: in: what a map has, or zeroes; out: the group's
+ *
+ * Context: process; takes rep_group.lock.
+ */
+void rep_group_uuid(struct rep_group *g, u8 *uuid)
+{
+	spin_lock_irq(&g->lock);
+	if (!memchr_inv(g->uuid, 0, sizeof(g->uuid))) {
+		if (memchr_inv(uuid, 0, sizeof(g->uuid)))
+			memcpy(g->uuid, uuid, sizeof(g->uuid));
+		else
+			generate_random_uuid(g->uuid);
+	}
+	memcpy(uuid, g->uuid, sizeof(g->uuid));
+	spin_unlock_irq(&g->lock);
+}
+
 /* ---- volumes ------------------------------------------------------------- */
 
 /**
@@ -1022,12 +1044,24 @@ static void reap(struct rep_group *g)
 int rep_volume_attach(struct rep_target *t, const char *group, const char *name,
 		      struct mapped_device *md)
 {
+	struct rep_target *other;
 	struct rep_volume *v = NULL;
 	struct rep_group *g;
 	unsigned int noio;
 	int i, err = 0;
 
 	mutex_lock(&rep_groups_lock);
+	/* What one of two writes, the other would not ship. */
+	list_for_each_entry(other, &rep_targets, list) {
+		if (other->origin->bdev != t->origin->bdev || other->volume->md == md)
+			continue;
+		DMERR("origin %pg is the origin of %s (%s/%s) already", t->origin->bdev,
+		      dm_device_name(other->volume->md), other->volume->group->name,
+		      other->volume->name);
+		t->ti->error = "origin device: another repagent device has it already; expected an origin of its own";
+		err = -EBUSY;
+		goto out;
+	}
 	g = group_find(group);
 	if (!g) {
 		g = group_create(group, t->ring_mib ?: 64, &t->ti->error);
@@ -1060,6 +1094,7 @@ int rep_volume_attach(struct rep_target *t, const char *group, const char *name,
 		v->refs++;
 		v->md = md;
 		t->volume = v;
+		list_add_tail(&t->list, &rep_targets);
 	}
 	group_unlock(g, noio);
 	if (err)
@@ -1082,12 +1117,15 @@ void rep_volume_detach(struct rep_target *t)
 {
 	struct rep_volume *v = t->volume;
 	struct rep_group *g = v->group;
+	struct rep_map *map = t->map;
 
 	mutex_lock(&rep_groups_lock);
+	list_del(&t->list);
 	mutex_lock(&g->mutex);
 	if (v->active == t) {
 		spin_lock_irq(&g->lock);
 		v->active = NULL;
+		v->map = NULL;
 		v->stopped = true;
 		v->remove_seq = 0;
 		if (g->capture == REPAGENT_CAPTURE_STREAM &&
@@ -1096,16 +1134,22 @@ void rep_volume_detach(struct rep_target *t)
 					REPAGENT_REASON_RING_FULL);
 		if (g->capture == REPAGENT_CAPTURE_TRACK)
 			v->remove_seq = REP_REMOVE_OWED;
-		rep_dirty_set_all(&v->dirty);
+		if (!map)
+			rep_dirty_set_all(&v->dirty);
 		if (v->image == REPAGENT_IMAGE_RESYNC)
 			rep_set_image(v, REPAGENT_IMAGE_DIRTY, REPAGENT_REASON_NO_MAP);
 		else
 			rep_image_dirty(v, REPAGENT_REASON_NO_MAP);
 		rep_event(g);
 		spin_unlock_irq(&g->lock);
+	} else if (map == v->map) {
+		map = NULL;	/* it went over to the table that maps now */
 	}
 	v->refs--;
 	mutex_unlock(&g->mutex);
+	/* It belongs to the volume, which may go now. */
+	rep_map_free(map);
+	t->map = NULL;
 	reap(g);
 	mutex_unlock(&rep_groups_lock);
 }
@@ -1124,6 +1168,8 @@ void rep_volume_require_resync(struct rep_volume *v, enum repagent_reason reason
 	rep_image_dirty(v, reason);
 	rep_resync_restart(v);
 	spin_unlock_irq(&v->group->lock);
+	if (v->map)
+		rep_map_set_all(v->map);
 	rep_resync_kick(v->group);
 }
 
@@ -1140,8 +1186,17 @@ static u64 origin_writes(struct rep_target *t)
  */
 void rep_volume_suspended(struct rep_target *t)
 {
-	rep_resync_wait(t->volume);
-	t->volume->origin_writes = origin_writes(t);
+	struct rep_volume *v = t->volume;
+	unsigned int noio;
+
+	rep_resync_wait(v);
+	v->origin_writes = origin_writes(t);
+	if (v->active == t && v->map) {
+		/* The VM's disk stands still. */
+		noio = memalloc_noio_save();
+		rep_map_stop(v, t->origin->bdev, v->origin_writes);
+		memalloc_noio_restore(noio);
+	}
 }
 
 /**
@@ -1159,8 +1214,14 @@ void rep_volume_activate(struct rep_target *t)
 	struct rep_volume *v = t->volume;
 	struct rep_group *g = v->group;
 	sector_t old = v->dirty.sectors;
-	bool joins = !v->active, ok = true;
+	bool joins = !v->active, ok = true, clean = false;
+	bool mapped = joins && t->map && rep_map_trusted(t->map, origin_writes(t));
+	bool all = joins ? !mapped : v->active->origin->bdev != t->origin->bdev ||
+				     v->origin_writes != origin_writes(t);
 
+	/* Only this device's methods change what active and map are. */
+	if (t->map)
+		rep_map_start(t, all);
 	mutex_lock(&g->mutex);
 	spin_lock_irq(&g->lock);
 	if (v->active != t) {
@@ -1173,13 +1234,18 @@ void rep_volume_activate(struct rep_target *t)
 		if (old && t->dirty.sectors != v->dirty.sectors && !joins)
 			rep_image_dirty(v, REPAGENT_REASON_RESIZED);
 	}
-	if (joins || v->active->origin->bdev != t->origin->bdev ||
-	    v->origin_writes != origin_writes(t)) {
+	if (all) {
 		rep_dirty_set_all(&v->dirty);
 		rep_image_dirty(v, old ? REPAGENT_REASON_NO_MAP :
 				REPAGENT_REASON_FIRST_SYNC);
 		rep_resync_restart(v);
+	} else if (mapped) {
+		rep_dirty_clear_all(&v->dirty);
+		clean = rep_map_dirty(t->map, &v->dirty);
+		rep_image_dirty(v, clean ? REPAGENT_REASON_NONE : REPAGENT_REASON_UNCLEAN);
+		rep_resync_restart(v);
 	}
+	v->map = t->map;
 	v->active = t;
 	v->stopped = false;
 	v->remove_seq = 0;

@@ -12,6 +12,9 @@
  *
  * and on their own, with none of the above taken inside:
  *
+ *   rep_map.io_lock		(mutex) the meta device; takes consumer_lock and
+ *				rep_group.lock
+ *   rep_map.lock		writes that wait for the map
  *   rep_volume.wide_lock	serialises the insertion of wide ranges;
  *				takes rep_shard.lock
  *   rep_shard.lock		one shard of a volume's in-flight ranges
@@ -43,6 +46,7 @@
 struct rep_group;
 struct rep_volume;
 struct rep_target;
+struct rep_map;
 
 /* ---- interval.c: ranges with I/O on the way ------------------------------ */
 
@@ -110,8 +114,11 @@ void rep_dirty_set(struct rep_dirty *d, sector_t sector, sector_t nr_sectors);
 void rep_dirty_set_all(struct rep_dirty *d);
 int rep_dirty_clear(struct rep_dirty *d, sector_t sector, sector_t nr_sectors,
 		    unsigned long **spare);
+sector_t rep_dirty_run(struct rep_dirty *d, sector_t from, sector_t *nr_sectors);
 sector_t rep_dirty_next(struct rep_dirty *d, sector_t from, sector_t max,
 			sector_t *nr_sectors);
+bool rep_dirty_any(const struct rep_dirty *d, sector_t sector, sector_t nr_sectors);
+void rep_dirty_clear_all(struct rep_dirty *d);
 void rep_dirty_resize(struct rep_dirty *d, struct rep_dirty *to);
 sector_t rep_dirty_sectors(const struct rep_dirty *d);
 
@@ -160,9 +167,16 @@ void rep_ring_fill_bio(struct rep_ring *r, struct bio *bio, u64 pos,
 		       unsigned int len);
 bool rep_ring_is_committed(struct rep_ring *r, u64 seq);
 
-bool rep_reserve_write(struct rep_volume *v, struct rep_record *rec, u8 type,
-		       u8 flags, sector_t sector, sector_t nr_sectors,
-		       unsigned int len);
+/* What became of a write that asked for its place in the stream. */
+enum rep_reserved {
+	REP_CAPTURED,		/* it has one, and must be committed */
+	REP_TRACKED,		/* it has none: its range is dirty */
+	REP_NEED_INTENT,	/* rep_map_wait(), then ask again */
+};
+
+enum rep_reserved rep_reserve_write(struct rep_volume *v, struct rep_record *rec,
+				    u8 type, u8 flags, sector_t sector,
+				    sector_t nr_sectors, unsigned int len);
 bool rep_room_for_read(struct rep_ring *r, unsigned int len);
 bool rep_reserve_read(struct rep_volume *v, struct rep_record *rec, u8 type,
 		      sector_t sector, sector_t nr_sectors);
@@ -204,6 +218,7 @@ struct rep_group {
 	unsigned int		flaps;		/* lock: STREAM left soon after it was entered */
 	unsigned long		since;		/* lock: jiffies of the last change of capture */
 	u64			gaps;		/* lock */
+	u8			uuid[16];	/* lock; zeroes: none yet */
 	u64			events;		/* lock */
 	u64			reasons[REPAGENT_NR_REASONS];	/* lock: how often */
 
@@ -239,6 +254,7 @@ struct rep_volume {
 	enum repagent_image	image;
 	enum repagent_reason	reason;
 	struct rep_dirty	dirty;
+	struct rep_map		*map;		/* that of the active target; may be NULL */
 	u64			failed;
 	u64			resyncs;
 	bool			stopped;	/* no resync reads: suspended */
@@ -263,8 +279,12 @@ struct rep_volume {
 
 /* One table's target. */
 struct rep_target {
+	struct list_head	list;		/* rep_groups_lock: all that are attached */
 	struct dm_target	*ti;
 	struct dm_dev		*origin;
+	struct dm_dev		*meta;		/* may be NULL */
+	const char		*meta_name;	/* while ctr reads the words */
+	struct rep_map		*map;		/* goes over to the volume with the first resume */
 	struct rep_volume	*volume;
 	struct rep_dirty	dirty;		/* made by ctr for preresume */
 	unsigned int		ring_mib;	/* 0: not given */
@@ -294,6 +314,21 @@ void rep_set_image(struct rep_volume *v, enum repagent_image image,
 		   enum repagent_reason reason);
 void rep_event(struct rep_group *g);
 bool rep_name_ok(const char *name);
+void rep_group_uuid(struct rep_group *g, u8 *uuid);
+
+/* ---- intent.c: the write-intent map ---------------------------------------- */
+
+int rep_map_new(struct rep_target *t);
+void rep_map_free(struct rep_map *m);
+bool rep_map_trusted(const struct rep_map *m, u64 origin_writes);
+bool rep_map_dirty(struct rep_map *m, struct rep_dirty *d);
+void rep_map_start(struct rep_target *t, bool all);
+void rep_map_stop(struct rep_volume *v, struct block_device *bdev, u64 origin_writes);
+bool rep_map_covers(struct rep_map *m, sector_t sector, sector_t nr_sectors);
+void rep_map_note(struct rep_map *m, sector_t sector, sector_t nr_sectors, u64 seq);
+void rep_map_wait(struct rep_volume *v, struct rep_range *range);
+void rep_map_set_all(struct rep_map *m);
+const char *rep_map_status(const struct rep_map *m);
 
 /* ---- resync.c ------------------------------------------------------------ */
 
@@ -309,5 +344,6 @@ int rep_verify(struct rep_volume *v, sector_t sector, sector_t nr_sectors);
 bool rep_begin_resyncs(struct rep_group *g);
 void rep_resync_restart(struct rep_volume *v);
 void rep_dirty_ranges(struct rep_volume *v, struct repagent_dirty *d);
+bool rep_resync_reads(struct rep_volume *v, sector_t sector, sector_t nr_sectors);
 
 #endif /* DM_REPAGENT_H */

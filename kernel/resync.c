@@ -452,6 +452,26 @@ void rep_resync_exit(struct rep_group *g)
 }
 
 /**
+ * rep_resync_reads - is a resync reading any of a range?
+ * @v: the volume
+ * @sector: first sector
+ * @nr_sectors: length
+ *
+ * Context: under rep_group.lock.
+ */
+bool rep_resync_reads(struct rep_volume *v, sector_t sector, sector_t nr_sectors)
+{
+	struct rep_group *g = v->group;
+	unsigned int i;
+
+	for_each_set_bit(i, &g->rio_busy, REP_RIOS)
+		if (g->rio[i].v == v && g->rio[i].sector < sector + nr_sectors &&
+		    sector < g->rio[i].sector + g->rio[i].nr_sectors)
+			return true;
+	return false;
+}
+
+/**
  * rep_dirty_ranges - tell what the stream lacks, and what is being read for it
  * @v: the volume
  * @d: in and out, see the header

@@ -344,24 +344,31 @@ static void overflow(struct rep_group *g)
  * The caller holds the range in the interval set.
  *
  * Context: process, as map() is; takes rep_group.lock.
- * Return: true with @rec filled; it must be committed whatever becomes of the
- * write. false if the group does not stream, or stopped doing so because there
- * was no room: the range is dirty then.
+ * Return: REP_CAPTURED with @rec filled: it must be committed whatever becomes of
+ * the write. REP_TRACKED if the group does not stream, or stopped doing so because
+ * there was no room: the range is dirty then. REP_NEED_INTENT, and nothing has
+ * changed, if the write-intent map does not have the range.
  */
-bool rep_reserve_write(struct rep_volume *v, struct rep_record *rec, u8 type,
-		       u8 flags, sector_t sector, sector_t nr_sectors,
-		       unsigned int len)
+enum rep_reserved rep_reserve_write(struct rep_volume *v, struct rep_record *rec,
+				    u8 type, u8 flags, sector_t sector,
+				    sector_t nr_sectors, unsigned int len)
 {
 	struct rep_group *g = v->group;
 
 	spin_lock_irq(&g->lock);
+	if (v->map && unlikely(!rep_map_covers(v->map, sector, nr_sectors))) {
+		spin_unlock_irq(&g->lock);
+		return REP_NEED_INTENT;
+	}
 	if (likely(g->capture == REPAGENT_CAPTURE_STREAM)) {
 		if (likely(has_room(&g->ring, len, REP_CTRL_SLOTS))) {
 			fill_slot(&g->ring, rec, type, flags, v->id, 0,
 				  sector, nr_sectors, len);
+			if (v->map)
+				rep_map_note(v->map, sector, nr_sectors, rec->seq);
 			spin_unlock_irq(&g->lock);
 			trace_repagent_reserve(v, rec->seq, type, sector, nr_sectors);
-			return true;
+			return REP_CAPTURED;
 		}
 		overflow(g);
 	}
@@ -369,7 +376,7 @@ bool rep_reserve_write(struct rep_volume *v, struct rep_record *rec, u8 type,
 	if (v->image == REPAGENT_IMAGE_CLEAN)
 		rep_set_image(v, REPAGENT_IMAGE_DIRTY, g->reason);
 	spin_unlock_irq(&g->lock);
-	return false;
+	return REP_TRACKED;
 }
 
 /**
@@ -408,6 +415,8 @@ bool rep_reserve_read(struct rep_volume *v, struct rep_record *rec, u8 type,
 		return false;
 	r->resync_bytes += len;
 	fill_slot(r, rec, type, 0, v->id, 0, sector, nr_sectors, len);
+	if (v->map && type == REPAGENT_REC_RESYNC)
+		rep_map_note(v->map, sector, nr_sectors, rec->seq);
 	return true;
 }
 
