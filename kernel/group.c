@@ -1245,6 +1245,8 @@ void rep_volume_activate(struct rep_target *t)
 		rep_image_dirty(v, clean ? REPAGENT_REASON_NONE : REPAGENT_REASON_UNCLEAN);
 		rep_resync_restart(v);
 	}
+	if (g->capture == REPAGENT_CAPTURE_INIT)
+		g->reason = v->reason;
 	v->map = t->map;
 	v->active = t;
 	v->stopped = false;

@@ -924,7 +924,7 @@ int rep_map_new(struct rep_target *t)
 				m->v->name);
 	if (!m->set || !m->pend || !m->last_seq || !m->changed || !m->buffer || !m->wq)
 		goto no_memory;
-	if (m->v->active && m->v->map && same_place(m->v->map, m)) {
+	if (m->v->active && m->v->map && m->v->map->bdev->bd_dev == m->bdev->bd_dev) {
 		m->found = REP_MAP_BLANK;
 	} else {
 		err = read_map(m, t);

@@ -7,7 +7,7 @@
 # shellcheck source=tests/kselftest/lib.sh
 . ./lib.sh
 
-plan 64
+plan 66
 make_origin ORIGIN loop 16
 size=$(sectors_of "$ORIGIN")
 modprobe dm-repagent || die "no module"
@@ -92,7 +92,8 @@ bad_feature '"maybe"' 'discard: expected zero, pass or ignore' 2 discard maybe
 bad_feature '"zer"' 'discard: expected zero, pass or ignore' 2 discard zer
 bad_feature '"1"' 'bounce: expected on or off' 2 bounce 1
 bad_feature '"yes"' 'bounce: expected on or off' 2 bounce yes
-bad_feature "\"$ORIGIN\"" 'meta: a write-intent map is not supported yet' 2 meta "$ORIGIN"
+bad_feature "\"$ORIGIN\"" 'meta: the origin itself' 2 meta "$ORIGIN"
+bad_feature '"/dev/nonesuch"' 'meta: expected a block device' 2 meta /dev/nonesuch
 
 # the host's limit
 echo 8 > /sys/module/dm_repagent_mod/parameters/ring_total_mib
@@ -138,6 +139,8 @@ make_origin ORIGIN2 loop 16
 all_made made_before
 refuse "a second device for a volume" "$GROUP/v0" 'another device is this volume' \
 	create_bad "0 $size repagent $ORIGIN2 $GROUP v0"
+refuse "an origin that another device has" "${ORIGIN#/dev/} is the origin of" 'expected an origin of its own' \
+	create_bad "0 $size repagent $ORIGIN $GROUP-x v0"
 refuse "a larger ring in the same group" 'ring 8' "the group's ring has 4 MiB" \
 	create_bad "0 $size repagent $ORIGIN2 $GROUP v1 2 ring 8"
 refuse "a smaller ring in the same group" 'ring 3' "the group's ring has 4 MiB" \
@@ -146,9 +149,18 @@ refuse "another ring for the same volume" 'ring 8' "the group's ring has 4 MiB" 
 	dm load "$PREFIX-v0" --table "0 $size repagent $ORIGIN $GROUP v0 2 ring 8"
 
 # a full group; all 63 devices in one go
+many() { # FORMAT: with the number of the volume, each time it is there
+	local i
+	for ((i = 1; i < 64; i++)); do printf '%s' "${1//%d/$i}"; done
+}
 # shellcheck disable=SC2046 # a list of words
-defer dm remove $(for ((i = 1; i < 64; i++)); do echo "$PREFIX-v$i"; done)
-table=$(for ((i = 1; i < 64; i++)); do printf ';%s-v%d,,,,0 8 repagent %s %s v%d' "$PREFIX" $i "$ORIGIN2" "$GROUP" $i; done)
+defer dm remove $(many " $PREFIX-o%d")
+table=$(many ";$PREFIX-o%d,,,,0 8 linear $ORIGIN2 0")
+dm create --concise "${table#;}" || die "63 origins are not to be had"
+# shellcheck disable=SC2046 # a list of words
+defer dm remove $(many " $PREFIX-v%d")
+dm mknodes
+table=$(many ";$PREFIX-v%d,,,,0 8 repagent /dev/mapper/$PREFIX-o%d $GROUP v%d")
 dm create --concise "${table#;}" || die "64 volumes are not to be had"
 all_made made_before
 refuse "a volume too many" 'volume "v64"' 'expected at most 64' \
