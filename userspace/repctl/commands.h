@@ -11,6 +11,7 @@ extern const struct command cmd_deactivate;
 extern const struct command cmd_dirty;
 extern const struct command cmd_events;
 extern const struct command cmd_list;
+extern const struct command cmd_map;
 extern const struct command cmd_pause;
 extern const struct command cmd_protect;
 extern const struct command cmd_resume;
