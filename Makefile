@@ -85,6 +85,7 @@ reader_needs      := libsystemd devmapper
 # The command line; what is dirty it learns as the reader does.
 repctl_objects    := $(call objects,userspace/repctl/*.c userspace/common/*.c userspace/reader/volumes.c)
 repctl_main       := $(filter %/repctl/main.o,$(repctl_objects))
+repctl_needs      := $(common_needs) libisal
 nbd_tools         := $(patsubst tests/nbdserver/%.c,%,$(wildcard tests/nbdserver/*.c))
 
 tools := $(patsubst tests/tools/%.c,%,$(filter-out tests/tools/lib%,$(wildcard tests/tools/*.c)))
@@ -108,7 +109,7 @@ $(BUILD)/bin/repagent-reader: $(reader_main) $(obj)/reader.a $(obj)/nbdserver.a
 	$(link) $$(pkg-config --libs $(reader_needs)) $(nbdserver_libs)
 
 $(BUILD)/bin/repctl: $(repctl_main) $(obj)/repctl.a
-	$(link) $$(pkg-config --libs $(common_needs)) -lpthread
+	$(link) $$(pkg-config --libs $(repctl_needs)) -lpthread
 
 $(obj)/nbdserver.a: $(nbdserver_objects)
 $(obj)/repctl.a: $(filter-out $(repctl_main),$(repctl_objects))
@@ -129,7 +130,7 @@ $(obj)/tests/pullhub/pullhub.o: | $(obj)/have-libnbd
 
 $(units:%=$(BUILD)/bin/tests/unit/%): $(BUILD)/bin/tests/unit/%: $(obj)/tests/unit/%.o $(unit_objects) \
 		$(obj)/repctl.a $(obj)/repagentd.a $(obj)/reader.a $(obj)/nbdserver.a
-	$(link) $$(pkg-config --libs cmocka $(repagentd_needs) $(reader_needs)) $(nbdserver_libs)
+	$(link) $$(pkg-config --libs cmocka $(repagentd_needs) $(reader_needs) libisal) $(nbdserver_libs)
 
 # They, and what they link with, are compiled in a folder of their own; $(BUILD) is that one in the second make.
 fuzz_cflags := -O1 -g -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=undefined
@@ -140,8 +141,8 @@ fuzzers:
 fuzzers-here: $(fuzzers:%=$(BUILD)/bin/%)
 
 $(fuzzers:%=$(BUILD)/bin/%): $(BUILD)/bin/%: $(obj)/tests/fuzz/%.o $(obj)/repagentd.a $(obj)/reader.a \
-		$(obj)/nbdserver.a
-	$(link) -fsanitize=fuzzer $$(pkg-config --libs $(repagentd_needs) $(reader_needs)) $(nbdserver_libs)
+		$(obj)/repctl.a $(obj)/nbdserver.a
+	$(link) -fsanitize=fuzzer $$(pkg-config --libs $(repagentd_needs) $(reader_needs) libisal) $(nbdserver_libs)
 
 # Told in kbuild's manner; V=1 shows the commands.
 say = $(if $(V),,@printf '  %-7s %s\n' $(1) $@; )
@@ -167,7 +168,7 @@ quote = '$(subst ','\'',$(1))'
 $(repagentd_objects): | $(repagentd_needs:%=$(obj)/have-%)
 $(nbdserver_objects): | $(nbdserver_needs:%=$(obj)/have-%)
 $(reader_objects): | $(patsubst %,$(obj)/have-%,$(sort $(reader_needs) $(common_needs)))
-$(repctl_objects): | $(common_needs:%=$(obj)/have-%)
+$(repctl_objects): | $(repctl_needs:%=$(obj)/have-%)
 $(nbd_tools:%=$(obj)/tests/nbdserver/%.o): | $(obj)/have-libnbd
 $(units:%=$(obj)/tests/unit/%.o): | $(obj)/have-cmocka
 $(obj)/have-%:
@@ -278,7 +279,7 @@ dkms-remove:
 ##@ Longer tests, which check leaves out
 ##: check-vm         a real VM boots from a protected disk, then another from its replica
 ##: check-debug      the tests on a kernel that checks itself, which is built first
-##: fuzz-NAME        one libFuzzer target of tests/fuzz, for FUZZ_SECONDS (60): control, nbd
+##: fuzz-NAME        one libFuzzer target of tests/fuzz, for FUZZ_SECONDS (60): control, map, nbd
 ##: check-mutants    whether the tests find bugs that are planted, one by one
 
 .PHONY: packages demo check check-static check-unit check-vehicle check-dkms check-systemd check-fuzz check-6.1 check-6.12 \

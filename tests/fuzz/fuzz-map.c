@@ -8,7 +8,7 @@
 #include <isa-l/crc.h>
 #include <linux/dm-repagent-map.h>
 
-#include "common/mapimage.h"
+#include "repctl/mapimage.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

@@ -8,7 +8,7 @@
 # shellcheck source=tests/kselftest/lib.sh
 . ./lib.sh
 
-plan 28
+plan 37
 modprobe dm-repagent || die "no module"
 echo 300 > /sys/module/dm_repagent_mod/parameters/map_clear_ms
 make_origin BACKING loop 64
@@ -95,6 +95,13 @@ stop_ringcheck
 put 16384 128
 put 32 4
 get_meta "$TMP/crash"
+dumped() { # FILE OPTION: sectors
+	repctl map dump "$2" "$1" | awk '{ sum += $2 } END { print sum + 0 }'
+}
+check "repctl reads no dirty sectors in the one" test "$(dumped "$TMP/rest" --ranges)" = 0
+check "... and those of the three regions in the other" test "$(dumped "$TMP/crash" --ranges)" = $((3 * 128))
+check "... which it finds sound" repctl map check "$TMP/crash"
+check_not "... and not to be formatted" repctl map format "$TMP/crash"
 put_crash() { # FILE: as if the host had crashed when the meta device held this
 	remove
 	dm remove "$PREFIX-disk"
@@ -129,7 +136,8 @@ damage() { # FILE OFFSET: one bit
 }
 for offset in 40 4136 $((16 * 512 + 40)) $((208 * 512 + 100)); do
 	damage $offset
-	check "a bit that changed at byte $offset makes all dirty" status_is "$NAME" map=ok dirty=131072
+	check_not "a bit that changed at byte $offset is found" repctl map check "$TMP/damaged"
+	check "... and makes all dirty" status_is "$NAME" map=ok dirty=131072
 done
 # A clean stop's extents.
 put_crash "$TMP/rest"
@@ -140,6 +148,7 @@ damage $((144 * 512 + 40))
 check "... in the fine area too, after a clean stop" dirty_is 131072
 put_crash "$TMP/crash"
 check "... and without it all is as it was" dirty_is 8
+check "... as repctl has it" test "$(dumped "$TMP/crash" --ranges)" = 8
 remove
 dd if=/dev/urandom of="$ORIGIN" bs=4k seek=100 count=1 oflag=direct conv=notrunc,fsync status=none
 create

@@ -14,9 +14,9 @@
 #include <linux/dm-repagent-map.h>
 #include <linux/fs.h>
 
-#include "../common/mapimage.h"
 #include "../common/parse.h"
 #include "commands.h"
+#include "mapimage.h"
 
 #define HEAD_BYTES	(REPAGENT_MAP_LOG_AT * REPAGENT_MAP_SECTOR)
 
