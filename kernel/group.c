@@ -1194,7 +1194,7 @@ void rep_volume_suspended(struct rep_target *t)
 	if (v->active == t && v->map) {
 		/* The VM's disk stands still. */
 		noio = memalloc_noio_save();
-		rep_map_stop(v, t->origin->bdev, v->origin_writes);
+		rep_map_stop(v, v->origin_writes);
 		memalloc_noio_restore(noio);
 	}
 }

@@ -61,6 +61,7 @@ struct rep_map {
 	/* constant while writes go on */
 	struct rep_volume	*v;
 	struct block_device	*bdev;
+	struct block_device	*origin;
 	sector_t		sectors;	/* of the volume */
 	unsigned int		region_shift;	/* sectors */
 	u32			nr_regions;
@@ -579,7 +580,7 @@ static void flush_origin(struct rep_map *m)
 	mutex_lock(&v->group->consumer_lock);
 	s = rep_committed(v->group);
 	mutex_unlock(&v->group->consumer_lock);
-	err = blkdev_issue_flush(v->active->origin->bdev);
+	err = blkdev_issue_flush(m->origin);
 	if (err) {
 		/* What it has lost nobody knows: no later flush makes up for it. */
 		m->flush_failed = true;
@@ -1066,6 +1067,7 @@ void rep_map_start(struct rep_target *t, bool all)
 		set_regions(m, 0, m->nr_regions);
 
 	mutex_lock(&m->io_lock);
+	m->origin = t->origin->bdev;
 	m->flush_failed = false;
 	m->local_durable = 0;
 	m->super.version = cpu_to_le32(REPAGENT_MAP_VERSION);
@@ -1207,14 +1209,13 @@ static int save(struct rep_map *m, struct rep_dirty *lacks, u64 origin_writes)
 /**
  * rep_map_stop - a volume has been suspended: save what the hub lacks
  * @v: the volume; all its writes and reads are done
- * @bdev: its origin
  * @origin_writes: sectors that were written to it
  *
  * What cannot be saved is no harm: the volume was not stopped cleanly then.
  *
  * Context: process, from postsuspend; does not allocate by writing.
  */
-void rep_map_stop(struct rep_volume *v, struct block_device *bdev, u64 origin_writes)
+void rep_map_stop(struct rep_volume *v, u64 origin_writes)
 {
 	struct rep_map *m = v->map;
 	struct rep_dirty lacks = { };
@@ -1227,7 +1228,7 @@ void rep_map_stop(struct rep_volume *v, struct block_device *bdev, u64 origin_wr
 		try_again(m);
 	if (READ_ONCE(m->failed))
 		goto out;
-	err = m->flush_failed ? -EIO : blkdev_issue_flush(bdev);
+	err = m->flush_failed ? -EIO : blkdev_issue_flush(m->origin);
 	if (err) {
 		DMERR("%s/%s: a flush of the origin failed (%pe): the volume counts as not stopped cleanly",
 		      v->group->name, v->name, ERR_PTR(err));
