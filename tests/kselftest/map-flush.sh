@@ -1,0 +1,61 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
+# The hub's word is not enough to clear a region of the write-intent map: where the origin cannot be flushed, its disk may
+# have lost what the hub has. Nothing is cleared until the origin can be flushed again and the device was resumed.
+
+# shellcheck source=tests/kselftest/lib.sh
+. ./lib.sh
+
+plan 7
+modprobe dm-repagent || die "no module"
+modprobe -q dm-flakey || ktap_skip_all "no dm-flakey"
+clear_ms() { # MS: from the next look on, which a resume plans
+	echo "$1" > /sys/module/dm_repagent_mod/parameters/map_clear_ms
+	dm suspend "$NAME"
+	dm resume "$NAME"
+}
+make_origin BACKING loop 16
+make_origin META loop 1
+healthy="0 32768 linear $BACKING 0"
+create_dm "$PREFIX-origin" "$healthy"
+ORIGIN=$(dev "$PREFIX-origin")
+replace() { # TABLE: of the origin; without a flush
+	dm load "$PREFIX-origin" --table "$1" || die "cannot change the origin"
+	dm suspend --noflush --nolockfs "$PREFIX-origin"
+	dm resume "$PREFIX-origin"
+}
+NAME=$PREFIX-v0
+create_volume "$NAME" "$ORIGIN" "$GROUP" v0 meta "$META" region 64
+hub_image v0 16
+start_ringcheck --replica "v0=$HUB/v0"
+wait_synced 60 "$NAME"
+set_now() { # sectors that are set
+	dd if="$META" of="$TMP/map" bs=64k iflag=direct status=none
+	repctl map dump --set "$TMP/map" | awk '{ sum += $2 } END { print sum + 0 }'
+}
+set_is() { # SECTORS
+	[ "$(set_now)" = "$1" ]
+}
+clear_ms 300
+check "after the first sync all is cleared" wait_for 30 set_is 0
+
+# Written, and at the hub, before the cleaner looks.
+clear_ms 5000
+dd if=/dev/urandom of="$(dev "$NAME")" bs=4k seek=64 count=1 oflag=direct conv=notrunc status=none
+wait_synced 20 "$NAME"
+check "a region that was written is set" set_is 128
+replace "0 32768 flakey $BACKING 0 0 3600 1 error_writes"
+told() {
+	[[ $(kernel_log) == *"a flush of the origin failed"* ]]
+}
+check "a flush that failed is told" wait_for 30 told
+check "what the hub has is not cleared for it" set_is 128
+replace "$healthy"
+nap 1
+check "... and not when the origin is well again" set_is 128
+clear_ms 300
+check "but once it was resumed" wait_for 30 set_is 0
+finish_ringcheck "$NAME"
+check "the stream is good, the replica is the disk" same "$ORIGIN" "$HUB/v0"
+ktap_finished
