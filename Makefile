@@ -129,7 +129,7 @@ $(BUILD)/bin/tests/pullhub: $(obj)/tests/pullhub/pullhub.o $(obj)/tools.a
 $(obj)/tests/pullhub/pullhub.o: | $(obj)/have-libnbd
 
 $(units:%=$(BUILD)/bin/tests/unit/%): $(BUILD)/bin/tests/unit/%: $(obj)/tests/unit/%.o $(unit_objects) \
-		$(obj)/repctl.a $(obj)/repagentd.a $(obj)/reader.a $(obj)/nbdserver.a
+		$(obj)/repctl.a $(obj)/repagentd.a $(obj)/reader.a $(obj)/nbdserver.a $(obj)/tools.a
 	$(link) $$(pkg-config --libs cmocka $(repagentd_needs) $(reader_needs) libisal) $(nbdserver_libs)
 
 # They, and what they link with, are compiled in a folder of their own; $(BUILD) is that one in the second make.

@@ -39,7 +39,7 @@ is_gone() { ! ls /usr/lib/modules/"$1"/updates/dkms/dm-repagent-mod.ko*; }
 # shellcheck disable=SC2016 # for the VM's shell
 loads() {
 	tests/vm/run -k "$1" --timeout 120 -- sh -c \
-		'modprobe dm-mod && insmod /usr/lib/modules/$(uname -r)/updates/dkms/dm-repagent-mod.ko* && dmsetup targets | grep repagent'
+		'modprobe -a dm-mod libcrc32c && insmod /usr/lib/modules/$(uname -r)/updates/dkms/dm-repagent-mod.ko* && dmsetup targets | grep repagent'
 }
 
 kernels=()

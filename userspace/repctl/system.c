@@ -93,6 +93,18 @@ bool unit_is(const char *verb, const char *name, const char *group)
 	return !systemctl(output, sizeof(output), verb, "--quiet", unit);
 }
 
+/* Being there is not enough: it may be about to be loaded, by somebody else. */
+static bool module_is_live(void)
+{
+	char state[8] = "";
+	FILE *f = fopen("/sys/module/dm_repagent_mod/initstate", "re");
+	bool live = f && fgets(state, sizeof(state), f) && !strcmp(state, "live\n");
+
+	if (f)
+		fclose(f);
+	return live;
+}
+
 /**
  * load_module - have the target's module loaded
  * @why: if it cannot be: a sentence
@@ -106,9 +118,7 @@ bool load_module(char *why, size_t size)
 	char output[OUTPUT_MAX], *last;
 	struct utsname uts;
 
-	if (!access("/sys/module/dm_repagent_mod", F_OK))
-		return true;
-	if (!run_program(argv, output, sizeof(output)))
+	if (module_is_live() || (!run_program(argv, output, sizeof(output)) && module_is_live()))
 		return true;
 	uname(&uts);
 	last = strrchr(output, '\n');
