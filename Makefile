@@ -274,7 +274,7 @@ dkms-remove:
 ##: check-systemd    units, udev's rules and repctl on a host that is booted several times
 ##: check-fuzz       the NBD server, and what else takes bytes from outside, fed with libFuzzer's; a minute each
 ##: check-6.1        the tests of modules and programs, in a VM with that kernel
-##: check-6.12       the same, and what the version of the kernel has no part in
+##: check-6.12       the same; what the kernel's version has little part in is done on one of them
 
 ##@ Longer tests, which check leaves out
 ##: check-vm         a real VM boots from a protected disk, then another from its replica

@@ -34,7 +34,7 @@ has_room() {
 	read_status "$NAME" && ! too_full
 }
 
-start_writer oracle oracle --threads 4 --seed "$SEED" --rate 600 --max 4k --seconds 600 \
+start_writer oracle oracle --threads 4 --seed "$SEED" --rate 600 --max 4k --seconds $((600 * TEST_SLOW)) \
 	--mix write=60,fua=10,nowait=10,fsync=2 "$DEV"
 read_status "$NAME"
 first=${ST[last]} unacked=0 inside=0 least=1000000
