@@ -130,11 +130,11 @@ sed -i 's/^ring = 4$/ring = 9999999/' "$CONF"
 check "a configuration with an error" exits 1 repctl activate "$GROUP"
 check "... is told with its line" says "$CONF:[0-9]+: ring '9999999'"
 check "... the device is there, linear" is_target linear
-check "... status says why" exits 3 repctl status "$GROUP"
+cp "$CONF.saved" "$CONF"
+check "... status says why, though the file is mended" exits 3 repctl status "$GROUP"
 check "... that is" says "why +$CONF:[0-9]+: ring"
 check "... and what to type" says "repctl activate $GROUP"
 exec 7<> "$(dev "$NAME")"
-cp "$CONF.saved" "$CONF"
 check "activate, beneath who has it open" exits 0 repctl activate "$GROUP"
 check "... it is protected" is_target repagent
 check "... the replica follows" wait_for 30 protected
