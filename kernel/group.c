@@ -941,7 +941,7 @@ static void volume_free(struct rep_volume *v)
 	destroy_workqueue(v->wq);
 	bioset_exit(&v->bounce_bios);
 	rep_dirty_exit(&v->dirty);
-	kfree(v);
+	kvfree(v);
 }
 
 static struct rep_volume *volume_create(struct rep_group *g, const char *name,
@@ -957,14 +957,14 @@ static struct rep_volume *volume_create(struct rep_group *g, const char *name,
 		*error = "the group has as many volumes as it can have: expected at most 64";
 		return ERR_PTR(-ENOSPC);
 	}
-	v = kzalloc(sizeof(*v), GFP_KERNEL);
+	v = kvzalloc(sizeof(*v), GFP_KERNEL);
 	if (v)
 		v->wq = alloc_workqueue("rep/%s", WQ_MEM_RECLAIM | WQ_UNBOUND |
 					WQ_HIGHPRI, 1, name);
 	if (!v || !v->wq || bioset_init(&v->bounce_bios, 4, 0, BIOSET_NEED_BVECS)) {
 		if (v && v->wq)
 			destroy_workqueue(v->wq);
-		kfree(v);
+		kvfree(v);
 		*error = "no memory for the volume";
 		return ERR_PTR(-ENOMEM);
 	}

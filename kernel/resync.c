@@ -429,12 +429,12 @@ void rep_resync_wait(struct rep_volume *v)
 int rep_resync_init(struct rep_group *g)
 {
 	INIT_DELAYED_WORK(&g->work, rep_resync_work);
-	g->rio = kcalloc(REP_RIOS, sizeof(*g->rio), GFP_KERNEL);
+	g->rio = kvcalloc(REP_RIOS, sizeof(*g->rio), GFP_KERNEL);
 	if (!g->rio)
 		return -ENOMEM;
 	g->wq = alloc_ordered_workqueue("repg/%s", WQ_MEM_RECLAIM, g->name);
 	if (!g->wq) {
-		kfree(g->rio);
+		kvfree(g->rio);
 		return -ENOMEM;
 	}
 	return 0;
@@ -448,7 +448,7 @@ void rep_resync_exit(struct rep_group *g)
 {
 	cancel_delayed_work_sync(&g->work);
 	destroy_workqueue(g->wq);
-	kfree(g->rio);
+	kvfree(g->rio);
 }
 
 /**

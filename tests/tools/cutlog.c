@@ -36,7 +36,7 @@ static unsigned int nr_parts;
 
 static void add_part(char *value)
 {
-	struct cut_part *part = &parts[nr_parts].part;
+	struct cut_part *part;
 	char *sectors = strrchr(value, ':'), *start = NULL;
 
 	if (nr_parts == MAX_PARTS)
@@ -48,6 +48,7 @@ static void add_part(char *value)
 			die("--part %s:%s: expected IMAGE:START:SECTORS", value, sectors);
 		*start++ = 0;
 	}
+	part = &parts[nr_parts].part;
 	*part = (struct cut_part){
 		.start = start ? parse_number(start) : 0,
 		.length = sectors ? parse_number(sectors) : UINT64_MAX / SECTOR,
