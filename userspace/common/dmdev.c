@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
@@ -615,22 +616,22 @@ static enum dmdev_result make(const char *name, const struct dmdev_table *t, dev
 		    "there is a mapped device %s already, which is no such volume: expected another name", name);
 }
 
-/**
- * dmdev_protect - make a device a volume
- * @name: of the mapped device, or NULL: that of the one which is the volume,
- *	else GROUP-VOLUME
- * @table: origin (a path), group, volume and what features shall be set
- * @dev: out: the mapped device
- * @done: out: what was done
- * @error: DMDEV_ERROR_MAX bytes for a sentence
- *
- * Context: may wait for I/O and for udev.
- *
- * Return: DMDEV_OK; DMDEV_DIFFERS, DMDEV_NAME_IN_USE, DMDEV_REFUSED or
- * DMDEV_FAILED, and all is as it was.
+/*
+ * Between a look at a device and what is done about it nobody else may change it:
+ * the daemon and the command line may both be about to protect it. Where the folder
+ * is missing, neither of them runs. Closing it gives the lock back.
  */
-enum dmdev_result dmdev_protect(const char *name, const struct dmdev_table *table,
-				struct dmdev *dev, enum dmdev_done *done, char *error)
+static int lock_devices(void)
+{
+	int fd = open("/run/repagent/dm.lock", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+
+	while (fd >= 0 && flock(fd, LOCK_EX) < 0 && errno == EINTR)
+		;
+	return fd;
+}
+
+static enum dmdev_result protect(const char *name, const struct dmdev_table *table,
+				 struct dmdev *dev, enum dmdev_done *done, char *error)
 {
 	char usual[2 * REPAGENT_NAME_MAX + 2];
 	enum dmdev_result result;
@@ -671,6 +672,31 @@ enum dmdev_result dmdev_protect(const char *name, const struct dmdev_table *tabl
 	snprintf(usual, sizeof(usual), "%s-%s", table->group, table->volume);
 	result = make(name ? name : usual, table, number, sectors, done, error);
 	return result == DMDEV_OK ? dmdev_get(name ? name : usual, dev, error) : result;
+}
+
+/**
+ * dmdev_protect - make a device a volume
+ * @name: of the mapped device, or NULL: that of the one which is the volume,
+ *	else GROUP-VOLUME
+ * @table: origin (a path), group, volume and what features shall be set
+ * @dev: out: the mapped device
+ * @done: out: what was done
+ * @error: DMDEV_ERROR_MAX bytes for a sentence
+ *
+ * Context: may wait for I/O and for udev.
+ *
+ * Return: DMDEV_OK; DMDEV_DIFFERS, DMDEV_NAME_IN_USE, DMDEV_REFUSED or
+ * DMDEV_FAILED, and all is as it was.
+ */
+enum dmdev_result dmdev_protect(const char *name, const struct dmdev_table *table,
+				struct dmdev *dev, enum dmdev_done *done, char *error)
+{
+	int lock = lock_devices();
+	enum dmdev_result result = protect(name, table, dev, done, error);
+
+	if (lock >= 0)
+		close(lock);
+	return result;
 }
 
 /**
