@@ -43,7 +43,7 @@ load() { # PERCENT: of the allocations fail
 		--mix write=60,fua=10,nowait=10,zero=5,discard=5,fsync=2 "$DEV"
 	check "with $1 % of the allocations failing, no operation does" test $? -eq 0
 	slab=$(($(injected failslab) - slab)) pages=$(($(injected fail_page_alloc) - pages))
-	check "... of which there were $slab, and $pages pages" test $slab -ge $((ops * $1 / 1000)) -a $pages -ge 1
+	check "... of which there were $slab, and $pages pages" test $slab -ge 5 -a $pages -ge 5
 }
 
 load 10
