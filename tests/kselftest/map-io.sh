@@ -10,6 +10,7 @@
 
 plan 26
 modprobe dm-repagent || die "no module"
+echo 1 > /sys/module/dm_repagent_mod/parameters/map_unproven
 echo 300 > /sys/module/dm_repagent_mod/parameters/map_clear_ms
 make_origin ORIGIN null 256
 make_origin BACKING null 16
