@@ -8,7 +8,7 @@
 # shellcheck source=tests/kselftest/lib.sh
 . ./lib.sh
 
-plan 88
+plan 93
 for program in repagentd repagent-reader nbdcopy nbdinfo socat; do
 	[ -n "$(command -v $program)" ] || ktap_skip_all "no $program"
 done
@@ -223,4 +223,19 @@ serves() {
 }
 check "... and starts the reader" wait_for 20 serves
 check "the daemon ends" returns '"shutdown":' shutdown
+wait "$DAEMON"
+exec 5>&- 6<&-
+dm remove "$NAME" || die "cannot remove $NAME"
+
+# A disk that comes later: what was said of the volume by command meanwhile counts.
+sed -i "s|^device = .*|device = $TMP/later|; /reader/,\$d" "$TMP/group.conf"
+run_repagentd --config "$TMP/group.conf"
+connect
+check "a configured disk is not there" wait_for 20 daemon_says "$TMP/later: No such file"
+check "it is protected by another name" returns '"created":true' start-protect "$v0,$device,$tap"
+check "stop-protect" returns '"last":true' stop-protect "$v0,\"device\":\"linear\""
+check "... the device is linear" grep -q linear <(dm table "$NAME")
+ln -s "$ORIGIN" "$TMP/later"
+nap 6 # the daemon tries every 5 s
+check "... and stays so" grep -q linear <(dm table "$NAME")
 ktap_finished

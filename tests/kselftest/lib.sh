@@ -652,6 +652,22 @@ hub_listens() {
 	done
 }
 
+# nbdkit 1.32 aborts at times when a client is killed. As a service would be, it is started again then; the connections
+# are lost, and so is what a cache of its own had.
+nbdkit_service() { # SOCKET ARGUMENT...
+	while rm -f "$1"; do
+		nbdkit -f -U "$@" 2>> "$TMP/hub.log"
+		[ $? = 134 ] || return
+	done
+}
+
+signal_tree() { # SIGNAL PID: it, and its children, none of which comes or goes meanwhile
+	local -a children=()
+	kill -STOP "$2"
+	[ ! -e "/proc/$2/task/$2/children" ] || read -ra children < "/proc/$2/task/$2/children"
+	kill "-$1" "${children[@]}" "$2"
+}
+
 # Starts it, or starts it again after it was stopped. The images have to be there.
 start_hub() { # KIND [ARGUMENT...]: nbdkit (options, then filters' parameters behind --), nbd-server, qemu-nbd
 	local volume
@@ -673,8 +689,7 @@ start_hub() { # KIND [ARGUMENT...]: nbdkit (options, then filters' parameters be
 		parameters=("$@")
 		[ ${#parameters[@]} != 0 ] && [[ ${parameters[0]} == file=* ]] ||
 			parameters=("dir=$HUB" "${parameters[@]}")
-		nbdkit -f -U "$HUB_SOCKET" "${options[@]}" file "${parameters[@]}" \
-			2>> "$TMP/hub.log" &
+		nbdkit_service "$HUB_SOCKET" "${options[@]}" file "${parameters[@]}" &
 		HUB_PIDS+=($!) ;;
 	nbd-server)
 		{
@@ -711,13 +726,8 @@ restart_hub() {
 
 kill_hub() { # -9
 	local pid
-	local -a children
 	for pid in "${HUB_PIDS[@]}"; do
-		# nbd-server forks for each connection
-		kill -STOP "$pid"
-		children=()
-		[ ! -e "/proc/$pid/task/$pid/children" ] || read -ra children < "/proc/$pid/task/$pid/children"
-		kill -KILL "$pid" "${children[@]}"
+		signal_tree KILL "$pid" # nbd-server forks for each connection
 		end_process "$pid"
 	done
 	HUB_PIDS=()

@@ -31,13 +31,12 @@ static const char *const classes[] = {
 
 /*
  * struct protect - a start-protect under way.
- * @call:	NULL: the configuration asks for it, as its volume number @index
+ * @call:	NULL: the configuration asks for it
  * @old_tap:	which the volume had before, to be given back if it fails
  * @set_tap:	it was given another one
  */
 struct protect {
 	struct call *call;
-	unsigned int index;
 	char *old_tap;
 	bool set_tap;
 };
@@ -131,6 +130,20 @@ static struct job *new_job(struct daemon *d, struct call *call, const char *comm
 
 /* --- start-protect ------------------------------------------------------ */
 
+/*
+ * What the configuration asks for, the volume has had: the device is there, or was taken away by command since. It is
+ * not tried again.
+ */
+static void had_its_way(struct daemon *d, const char *volume)
+{
+	const struct conf *conf = &d->cfg->conf;
+	unsigned int i;
+
+	for (i = 0; i < conf->nr_volumes; i++)
+		if (!strcmp(conf->volume[i].name, volume))
+			d->protect_left &= ~(UINT64_C(1) << i);
+}
+
 static void do_protect(const struct job *job, struct job_result *r)
 {
 	r->result = dmdev_protect(job->name[0] ? job->name : NULL, &job->table, &r->dev, &r->done,
@@ -152,7 +165,7 @@ static void protect_done(void *owner, struct job *job)
 			log_info("volume %s: %s is there", job->volume, path);
 		else
 			log_notice("volume %s: %s is protected as %s", job->volume, job->table.origin, path);
-		d->protect_left &= ~(p->call ? 0 : UINT64_C(1) << p->index);
+		had_its_way(d, job->volume);
 		daemon_look(d);
 		d->refresh = true;
 		value = json_object_new_object();
@@ -167,7 +180,7 @@ static void protect_done(void *owner, struct job *job)
 			log_err("volume %s: %s", job->volume, r->error);
 		/* A device can come later; nothing else mends itself. */
 		if (!p->call && r->result != DMDEV_REFUSED && r->result != DMDEV_FAILED)
-			d->protect_left &= ~(UINT64_C(1) << p->index);
+			had_its_way(d, job->volume);
 		call_fail(p->call, classes[r->result], "%s", r->error);
 	}
 	free(p->old_tap);
@@ -225,8 +238,7 @@ static bool settle_tap(struct daemon *d, struct protect *p, const struct conf_vo
 }
 
 /* Begin.  Return whether the call, if there is one, will be answered by protect_done(). */
-static bool protect(struct daemon *d, struct call *call, unsigned int index,
-		    const struct conf_volume *v, const char *ring)
+static bool protect(struct daemon *d, struct call *call, const struct conf_volume *v, const char *ring)
 {
 	struct protect *p;
 	struct job *job;
@@ -243,7 +255,6 @@ static bool protect(struct daemon *d, struct call *call, unsigned int index,
 		return false;
 	}
 	p->call = call;
-	p->index = index;
 	if (!settle_tap(d, p, v)) {
 		free(p->old_tap);
 		free(p);
@@ -304,7 +315,7 @@ static void start_protect(void *owner, struct call *call, struct json_object *ar
 	if (!ok)
 		call_fail(call, "InvalidArgument", "%s", error);
 	else
-		protect(d, call, 0, conf_volume(&conf, volume), conf.group[CONF_G_RING] ?
+		protect(d, call, conf_volume(&conf, volume), conf.group[CONF_G_RING] ?
 			conf.group[CONF_G_RING] : d->cfg->conf.group[CONF_G_RING]);
 	conf_free(&conf);
 }
@@ -355,6 +366,7 @@ static void stop_done(void *owner, struct job *job)
 		snprintf(path, sizeof(path), "/dev/mapper/%s", r->dev.name);
 		log_notice("volume %s: %s is protected no longer%s", job->volume, path,
 			   strcmp(job->name, "linear") ? "" : ", and goes on without");
+		had_its_way(d, job->volume);
 		value = json_object_new_object();
 		json_object_object_add(value, "volume", text(job->volume));
 		json_object_object_add(value, "device", text(path));
@@ -977,7 +989,7 @@ void commands_run(struct daemon *d)
 		return;
 	for (i = 0; i < conf->nr_volumes; i++)
 		if (d->protect_left & (UINT64_C(1) << i))
-			protect(d, NULL, i, &conf->volume[i], conf->group[CONF_G_RING]);
+			protect(d, NULL, &conf->volume[i], conf->group[CONF_G_RING]);
 	if (d->protect_left)
 		d->next_protect = d->loop.now + PROTECT_RETRY;
 }
