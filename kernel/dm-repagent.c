@@ -99,14 +99,8 @@ static int parse_bounce(struct rep_target *t, const char *value)
 	return 0;
 }
 
-static bool map_unproven;
-module_param(map_unproven, bool, 0644);
-MODULE_PARM_DESC(map_unproven, "allow meta, though power cuts have been seen after which replica and disk differ");
-
 static int parse_meta(struct rep_target *t, const char *value)
 {
-	if (!map_unproven)
-		return -EINVAL;
 	t->meta_name = value;
 	return 0;
 }
@@ -116,7 +110,7 @@ static const struct rep_feature {
 	int		(*parse)(struct rep_target *t, const char *value);
 	char		*error;		/* what it expects */
 } features[] = {
-	{ "meta",	parse_meta,	"meta: the write-intent map is not proven yet, and refused without the module parameter map_unproven" },
+	{ "meta",	parse_meta,	"meta: expected a block device" },
 	{ "ring",	parse_ring,	"ring: expected MiB, a number from 1 to 16384" },
 	{ "region",	parse_region,	"region: expected KiB, a power of two from 64 to 65536" },
 	{ "discard",	parse_discard,	"discard: expected zero, pass or ignore" },

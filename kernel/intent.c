@@ -216,7 +216,6 @@ static int fold(struct rep_map *m)
 
 	lockdep_assert_held(&m->io_lock);
 	err = write_bits(m);
-
 	if (err)
 		return err;
 	m->log_tail = m->log_head;

@@ -384,6 +384,19 @@ create_dm() { # NAME TABLE
 	[ -n "$STATUS_PID" ] || start_dmstatus
 }
 
+writes_to() { # DEVICE: how many there were
+	local -a stat
+	read -ra stat < "/sys/block/${1#/dev/}/stat"
+	echo "${stat[4]}"
+}
+
+at_rest() { # META DEVICE: with map_clear_ms=300 the cleaner has nothing left to do: three looks without a write
+	local before
+	before=$(writes_to "$1")
+	nap 1.2
+	[ "$before" = "$(writes_to "$1")" ]
+}
+
 sectors_of() { # DEVICE
 	blockdev --getsz "$1"
 }

@@ -9,7 +9,6 @@
 
 plan 7
 modprobe dm-repagent || die "no module"
-echo 1 > /sys/module/dm_repagent_mod/parameters/map_unproven
 modprobe -q dm-flakey || ktap_skip_all "no dm-flakey"
 clear_ms() { # MS: from the next look on, which a resume plans
 	echo "$1" > /sys/module/dm_repagent_mod/parameters/map_clear_ms

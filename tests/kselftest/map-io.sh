@@ -10,7 +10,6 @@
 
 plan 26
 modprobe dm-repagent || die "no module"
-echo 1 > /sys/module/dm_repagent_mod/parameters/map_unproven
 echo 300 > /sys/module/dm_repagent_mod/parameters/map_clear_ms
 make_origin ORIGIN null 256
 make_origin BACKING null 16
@@ -21,17 +20,6 @@ META=$(dev "$PREFIX-meta")
 NAME=$PREFIX-v0
 DEV=$(dev "$NAME")
 hub_image v0 256
-meta_writes() {
-	local -a stat
-	read -ra stat < "/sys/block/${BACKING#/dev/}/stat"
-	echo "${stat[4]}"
-}
-settled() {
-	local before
-	before=$(meta_writes)
-	nap 1.2
-	[ "$before" = "$(meta_writes)" ]
-}
 write_at() { # NAME ARGUMENT...
 	run_writer "$1" oracle --seed "$SEED" --mix write=1 "${@:2}" "$DEV"
 }
@@ -39,26 +27,26 @@ write_at() { # NAME ARGUMENT...
 create_volume "$NAME" "$ORIGIN" "$GROUP" v0 meta "$META" region 64
 start_ringcheck --replica "v0=$HUB/v0"
 wait_synced 100 "$NAME"
-must_wait_for 60 settled
+must_wait_for 60 at_rest "$BACKING"
 
 # Cold regions: 4096 of them, in no order. The cleaner rests.
 echo 60000 > /sys/module/dm_repagent_mod/parameters/map_clear_ms
 dm suspend "$NAME"
 dm resume "$NAME"
-before=$(meta_writes)
+before=$(writes_to "$BACKING")
 write_at cold --threads 32 --ops 1024 --min 4k --max 4k --align 4k
 check "cold writes are written" test $? -eq 0
-cold=$(($(meta_writes) - before))
+cold=$(($(writes_to "$BACKING") - before))
 check "1024 writes to cold regions: $cold writes to the map" test $cold -le 128 -a $cold -gt 0
 wait_synced 60 "$NAME"
 echo 300 > /sys/module/dm_repagent_mod/parameters/map_clear_ms
 dm suspend "$NAME"
 dm resume "$NAME"
-check "after a while the map is at rest" wait_for 60 settled
+check "after a while the map is at rest" wait_for 60 at_rest "$BACKING"
 
 # A hot set. The first of them sets its bits.
 write_at warm --threads 4 --ops 800 --range 1M --max 16k
-before=$(meta_writes)
+before=$(writes_to "$BACKING")
 start_writer hot oracle --threads 4 --seed "$SEED" --mix write=80,fua=10,fsync=2 --range 1M --max 16k --rate 2000 \
 	--seconds 60 "$DEV"
 for _ in 1 2 3 4 5 6 7 8; do
@@ -68,10 +56,10 @@ for _ in 1 2 3 4 5 6 7 8; do
 done
 end_writer hot TERM
 check "a hot set is written" test $? -eq 0
-hot=$(($(meta_writes) - before))
+hot=$(($(writes_to "$BACKING") - before))
 check "... without a write to the map: $hot" test $hot -eq 0
-check "... which is cleared later" wait_for 30 settled
-check "... that is, written to" test "$(meta_writes)" -gt "$before"
+check "... which is cleared later" wait_for 30 at_rest "$BACKING"
+check "... that is, written to" test "$(writes_to "$BACKING")" -gt "$before"
 
 # The meta device fails.
 start_writer along oracle --threads 4 --seed "$SEED" --mix write=80,fua=10,fsync=2 --max 16k --rate 500 --seconds 100 "$DEV"
@@ -111,11 +99,11 @@ check "a shorter one" status_is "$NAME" map=ok
 end_writer tables TERM
 check "no write failed" test $? -eq 0
 wait_synced 60 "$NAME"
-must_wait_for 60 settled
+must_wait_for 60 at_rest "$BACKING"
 stop_ringcheck
 check "the stream is good" test $? -eq 0
 dm remove "$NAME"
-must_wait_for 10 test ! -e "/sys/class/repagent/$GROUP"
+echo "$GROUP" > "/sys/class/repagent/$GROUP/forget" || die "the group does not wait for its last record to be taken"
 dm create "$NAME" --table "0 262144 repagent $ORIGIN $GROUP v0 4 meta $META region 64"
 check "after a clean stop nothing is dirty" status_is "$NAME" map=ok dirty=0
 start_ringcheck --replica "v0=$HUB/v0"

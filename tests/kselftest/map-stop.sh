@@ -10,7 +10,6 @@
 
 plan 37
 modprobe dm-repagent || die "no module"
-echo 1 > /sys/module/dm_repagent_mod/parameters/map_unproven
 echo 300 > /sys/module/dm_repagent_mod/parameters/map_clear_ms
 make_origin BACKING loop 64
 make_origin META loop 1
@@ -33,17 +32,6 @@ remove() {
 dirty_is() { # SECTORS
 	status_is "$NAME" dirty="$1"
 }
-meta_writes() {
-	local -a stat
-	read -ra stat < "/sys/block/${META#/dev/}/stat"
-	echo "${stat[4]}"
-}
-settled() { # the cleaner has nothing left to do: three looks without a write
-	local before
-	before=$(meta_writes)
-	nap 1.2
-	[ "$before" = "$(meta_writes)" ]
-}
 put() { # OFFSET COUNT, in KiB
 	dd if=/dev/urandom of="$DEV" bs=1k seek="$1" count="$2" oflag=direct conv=notrunc status=none
 }
@@ -62,7 +50,7 @@ start_ringcheck --replica "v0=$HUB/v0"
 wait_synced 60 "$NAME"
 put 1000 64
 wait_synced 20 "$NAME"
-check "after a while the map is at rest" wait_for 20 settled
+check "after a while the map is at rest" wait_for 20 at_rest "$META"
 stop_ringcheck
 remove
 create
@@ -90,7 +78,7 @@ check "the replica is the disk" same "$ORIGIN" "$HUB/v0"
 # Two regions are set, one of them in part; a third is written while no daemon is there.
 start_ringcheck --replica "v0=$HUB/v0"
 wait_synced 60 "$NAME"
-must_wait_for 20 settled
+must_wait_for 20 at_rest "$META"
 get_meta "$TMP/rest"
 stop_ringcheck
 put 16384 128

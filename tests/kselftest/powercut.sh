@@ -16,7 +16,6 @@ mib=16 size=$((16 * 2048))
 volumes='v0 v1'
 plan 7
 modprobe dm-repagent || die "no module"
-echo 1 > /sys/module/dm_repagent_mod/parameters/map_unproven
 modprobe -q dm-log-writes || ktap_skip_all "no dm-log-writes"
 echo 300 > /sys/module/dm_repagent_mod/parameters/map_clear_ms
 

@@ -92,8 +92,8 @@ bad_feature '"maybe"' 'discard: expected zero, pass or ignore' 2 discard maybe
 bad_feature '"zer"' 'discard: expected zero, pass or ignore' 2 discard zer
 bad_feature '"1"' 'bounce: expected on or off' 2 bounce 1
 bad_feature '"yes"' 'bounce: expected on or off' 2 bounce yes
-bad_feature "\"$ORIGIN\"" 'map is not proven yet' 2 meta "$ORIGIN"
-bad_feature '"/dev/nonesuch"' 'map is not proven yet' 2 meta /dev/nonesuch
+bad_feature "\"$ORIGIN\"" 'expected another device' 2 meta "$ORIGIN"
+bad_feature '"/dev/nonesuch"' 'expected a block device' 2 meta /dev/nonesuch
 
 # the host's limit
 echo 8 > /sys/module/dm_repagent_mod/parameters/ring_total_mib
