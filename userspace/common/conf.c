@@ -22,6 +22,7 @@
 
 enum kind {
 	KIND_TAP,
+	KIND_VOLUME_TAP,	/* no rephub's */
 	KIND_COUNT,		/* from min to max */
 	KIND_POWER,		/* the same, and a power of two */
 	KIND_SIZE,
@@ -53,13 +54,14 @@ static const struct key group_keys[CONF_NR_GROUP_KEYS] = {
 	[CONF_G_TIMEOUT]	  = { "timeout", KIND_TIME, 100 * NSEC_PER_MSEC, 0, NULL },
 	[CONF_G_HEARTBEAT]	  = { "heartbeat", KIND_TIME, 100 * NSEC_PER_MSEC, 0, NULL },
 	[CONF_G_DRAIN_TIMEOUT]	  = { "drain-timeout", KIND_TIME, 0, 0, NULL },
+	[CONF_G_CHECKPOINT_INTERVAL] = { "checkpoint-interval", KIND_TIME, 0, 0, NULL },
 	[CONF_G_REQUIRE]	  = { "require-protection", KIND_CHOICE, 0, 0, "yes no" },
 };
 
 static const struct key volume_keys[CONF_NR_VOLUME_KEYS] = {
 	[CONF_V_DEVICE]	 = { "device", KIND_PATH, 0, 0, NULL },
 	[CONF_V_NAME]	 = { "name", KIND_DEVICE_NAME, 0, 0, NULL },
-	[CONF_V_TAP]	 = { "tap", KIND_TAP, 0, 0, NULL },
+	[CONF_V_TAP]	 = { "tap", KIND_VOLUME_TAP, 0, 0, NULL },
 	[CONF_V_REGION]	 = { "region", KIND_POWER, 64, 65536, " of KiB that is a power of two" },
 	[CONF_V_DISCARD] = { "discard", KIND_CHOICE, 0, 0, "zero pass ignore" },
 	[CONF_V_BOUNCE]	 = { "bounce", KIND_CHOICE, 0, 0, "on off" },
@@ -158,6 +160,11 @@ static bool check_value(const struct key *key, const char *value, char *error)
 	uint64_t n;
 
 	switch (key->kind) {
+	case KIND_VOLUME_TAP:
+		if (uri_is_rephub(value))
+			return fail(error, "%s '%s': a rephub takes the stream of the whole group; expected it in [group]",
+				    key->name, value);
+		/* fall through */
 	case KIND_TAP:
 		return uri_check(value, text) || fail(error, "%s %s", key->name, text);
 	case KIND_COUNT:

@@ -4,8 +4,13 @@
  *
  *	nbd://HOST[:PORT]/EXPORT	nbd+unix:///EXPORT?socket=PATH
  *	nbds:// and nbds+unix://	the same over TLS
+ *	rephub://HOST[:PORT]		a rephub, which takes the whole group
+ *	rephub+unix:///?socket=PATH
+ *	rephubs:// and rephubs+unix://	the same over TLS
  *
- * with %g for the group, %v for the volume and %% for a percent sign.
+ * with %g for the group, %v for the volume and %% for a percent sign. A rephub
+ * is spoken to over NBD as well: the group's stream goes to the export
+ * log/GROUP.
  */
 #include <ctype.h>
 #include <stdarg.h>
@@ -16,15 +21,22 @@
 
 #include "uri.h"
 
+/* @rest: what stands behind the prefix; @nbd: the prefix that libnbd knows, of a rephub's */
 static const struct scheme {
 	const char *prefix;
+	const char *rest;
+	const char *nbd;
 	bool unix_socket;
 	bool tls;
 } schemes[] = {
-	{ "nbd://",		false,	false },
-	{ "nbds://",		false,	true },
-	{ "nbd+unix://",	true,	false },
-	{ "nbds+unix://",	true,	true },
+	{ "nbd://",		"HOST[:PORT]/EXPORT",		NULL,		false,	false },
+	{ "nbds://",		"HOST[:PORT]/EXPORT",		NULL,		false,	true },
+	{ "nbd+unix://",	"/EXPORT?socket=PATH",		NULL,		true,	false },
+	{ "nbds+unix://",	"/EXPORT?socket=PATH",		NULL,		true,	true },
+	{ "rephub://",		"HOST[:PORT]",			"nbd://",	false,	false },
+	{ "rephubs://",		"HOST[:PORT]",			"nbds://",	false,	true },
+	{ "rephub+unix://",	"/?socket=PATH",		"nbd+unix://",	true,	false },
+	{ "rephubs+unix://",	"/?socket=PATH",		"nbds+unix://",	true,	true },
 };
 
 /* The parts of a URI; each points into it. */
@@ -71,6 +83,9 @@ static bool split_host(const char *uri, struct parts *p, const char *auth,
 	unsigned long port = 10809;
 	char *stop;
 
+	if (at && p->scheme->nbd)
+		return fail(error, "'%.*s' in '%s': expected no user; a rephub knows the host by its certificate",
+			    (int)(at + 1 - auth), auth, uri);
 	p->host = at ? at + 1 : auth;
 	colon = p->host;
 	if (*colon == '[') {
@@ -84,8 +99,8 @@ static bool split_host(const char *uri, struct parts *p, const char *auth,
 	}
 	p->host_len = (int)(colon - p->host);
 	if (!p->host_len)
-		return fail(error, "'%s' names no host: expected %sHOST[:PORT]/EXPORT",
-			    uri, p->scheme->prefix);
+		return fail(error, "'%s' names no host: expected %s%s",
+			    uri, p->scheme->prefix, p->scheme->rest);
 	if (colon < end) {
 		if (*colon == ':' && isdigit((unsigned char)colon[1]))
 			port = strtoul(colon + 1, &stop, 10);
@@ -110,7 +125,8 @@ static bool split(const char *uri, struct parts *p, char *error)
 			p->scheme = &schemes[i];
 	if (!p->scheme)
 		return fail(error, "'%s' is no tap: expected nbd://HOST[:PORT]/EXPORT, "
-			    "nbd+unix:///EXPORT?socket=PATH, nbds:// or nbds+unix://", uri);
+			    "nbd+unix:///EXPORT?socket=PATH, nbds:// or nbds+unix://, or of a rephub "
+			    "rephub://HOST[:PORT], rephubs:// or rephub+unix:///?socket=PATH", uri);
 	auth = uri + strlen(p->scheme->prefix);
 	end = auth + strcspn(auth, "/?#");
 	query = auth + strcspn(auth, "?#");
@@ -118,6 +134,10 @@ static bool split(const char *uri, struct parts *p, char *error)
 		return fail(error, "'#' in '%s': an NBD URI has no fragment", uri);
 	p->path = *end == '/' ? end + 1 : end;
 	p->path_len = (int)(query - p->path);
+	if (p->scheme->nbd && p->path_len)
+		return fail(error, "'%.*s' in '%s': a rephub takes the stream of the whole group and has no export to "
+			    "be named; expected %s%s", p->path_len, p->path, uri, p->scheme->prefix,
+			    p->scheme->rest);
 
 	for (; *query; query += strcspn(query, "&")) {
 		query++;
@@ -131,15 +151,16 @@ static bool split(const char *uri, struct parts *p, char *error)
 	}
 	if (!p->scheme->unix_socket) {
 		if (p->socket)
-			return fail(error, "'%s' names a host and a socket: expected nbd+unix:// for a socket", uri);
+			return fail(error, "'%s' names a host and a socket: expected %s for a socket", uri,
+				    p->scheme->nbd ? "rephub+unix://" : "nbd+unix://");
 		return split_host(uri, p, auth, end, error);
 	}
 	if (end != auth)
-		return fail(error, "'%.*s' in '%s': a Unix socket has no host; expected %s/EXPORT?socket=PATH",
-			    (int)(end - auth), auth, uri, p->scheme->prefix);
+		return fail(error, "'%.*s' in '%s': a Unix socket has no host; expected %s%s",
+			    (int)(end - auth), auth, uri, p->scheme->prefix, p->scheme->rest);
 	if (!p->socket_len || p->socket[0] != '/')
-		return fail(error, "'%s' lacks a socket: expected %s/EXPORT?socket=/ABSOLUTE/PATH",
-			    uri, p->scheme->prefix);
+		return fail(error, "'%s' lacks a socket: expected %s%.*s/ABSOLUTE/PATH", uri, p->scheme->prefix,
+			    (int)(strlen(p->scheme->rest) - strlen("PATH")), p->scheme->rest);
 	return true;
 }
 
@@ -202,7 +223,43 @@ bool uri_check(const char *template, char *error)
 	char probe[URI_MAX];
 	struct parts p;
 
-	return expand(template, "group", "volume", probe, error) && split(probe, &p, error);
+	if (!expand(template, "group", "volume", probe, error) || !split(probe, &p, error))
+		return false;
+	if (p.scheme->nbd && strstr(template, "%v"))
+		return fail(error, "'%%v' in '%s': a rephub takes the stream of the whole group; expected %s%s",
+			    template, p.scheme->prefix, p.scheme->rest);
+	return true;
+}
+
+/**
+ * uri_is_rephub - whether a template leads to a rephub
+ * @template: what uri_check() accepted, or NULL
+ */
+bool uri_is_rephub(const char *template)
+{
+	return template && !strncasecmp(template, "rephub", strlen("rephub"));
+}
+
+/**
+ * uri_map_check - whether the taps go together
+ * @map: the taps
+ * @error: URI_ERROR_MAX bytes for a sentence
+ *
+ * Return: false if some go to a rephub, and @error says why that cannot be.
+ */
+bool uri_map_check(const struct uri_map *map, char *error)
+{
+	unsigned int i;
+
+	for (i = 0; i < map->nr; i++) {
+		if (uri_is_rephub(map->own[i].uri))
+			return fail(error, "'%s' is of volume %s alone: a rephub takes the stream of the whole group; "
+				    "expected it without VOLUME=", map->own[i].uri, map->own[i].volume);
+		if (uri_is_rephub(map->all))
+			return fail(error, "'%s' is of volume %s alone, and the whole group goes to the rephub '%s'; "
+				    "expected one of them", map->own[i].uri, map->own[i].volume, map->all);
+	}
+	return true;
 }
 
 /**
@@ -229,6 +286,9 @@ bool uri_add_tap(struct uri_map *map, const char *arg, char *error)
 	}
 	if (!uri_check(template, error))
 		return false;
+	if (name[0] && uri_is_rephub(template))
+		return fail(error, "'%s' gives volume %s a rephub of its own, which takes the stream of the whole group: "
+			    "expected %s, for all volumes", arg, name, template);
 	there = uri_tap_of(map, name[0] ? name : NULL);
 	if (there && !name[0])
 		return fail(error, "'%s': there is a tap for all volumes already ('%s'); "
@@ -323,6 +383,33 @@ bool uri_for_volume(const struct uri_map *map, const char *group,
 }
 
 /**
+ * uri_for_log - where the group's stream goes
+ * @map: the taps, of which that of all volumes leads to a rephub
+ * @group: its name
+ * @uri: URI_MAX bytes for the URI as it was given
+ * @nbd: URI_MAX bytes for the one that an NBD client understands
+ * @error: URI_ERROR_MAX bytes for a sentence
+ *
+ * Return: whether there is such a place; else @error says why not.
+ */
+bool uri_for_log(const struct uri_map *map, const char *group, char *uri, char *nbd, char *error)
+{
+	char name[3 * REPAGENT_NAME_MAX + 5];
+	struct parts p;
+	int n;
+
+	if (!expand(map->all, group, "", uri, error) || !split(uri, &p, error))
+		return false;
+	name[put_name(name, sizeof(name) - 1, group)] = '\0';
+	if (p.scheme->unix_socket)
+		n = snprintf(nbd, URI_MAX, "%s/log/%s?socket=%.*s", p.scheme->nbd, name, p.socket_len, p.socket);
+	else
+		n = snprintf(nbd, URI_MAX, "%s%.*s:%u/log/%s", p.scheme->nbd, p.host_len, p.host, p.port, name);
+	return n < URI_MAX || fail(error, "'%.40s...' is too long: expected at most %zu bytes", uri,
+				   URI_MAX - sizeof(name) - strlen("/log/:65535"));
+}
+
+/**
  * uri_same - whether two URIs lead to the same export
  * @a: a URI from uri_for_volume()
  * @b: another
@@ -345,7 +432,7 @@ bool uri_same(const char *a, const char *b)
 
 /**
  * uri_exposes_data - whether data goes over a network in plain text
- * @uri: a URI from uri_for_volume()
+ * @uri: a URI from uri_for_volume() or uri_for_log()
  */
 bool uri_exposes_data(const char *uri)
 {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Which NBD URI a volume is sent to. */
+/* Which NBD URI a volume, or the stream of a group, is sent to. */
 #ifndef REPAGENT_URI_H
 #define REPAGENT_URI_H
 
@@ -25,12 +25,16 @@ struct uri_map {
 };
 
 bool uri_check(const char *template, char *error);
+bool uri_is_rephub(const char *template);
+bool uri_map_check(const struct uri_map *map, char *error);
 const char *uri_tap_of(const struct uri_map *map, const char *volume);
 bool uri_set_tap(struct uri_map *map, const char *volume, const char *template,
 		 char *error);
 bool uri_add_tap(struct uri_map *map, const char *arg, char *error);
 bool uri_for_volume(const struct uri_map *map, const char *group,
 		    const char *volume, char *uri, char *error);
+bool uri_for_log(const struct uri_map *map, const char *group, char *uri, char *nbd,
+		 char *error);
 bool uri_same(const char *a, const char *b);
 bool uri_exposes_data(const char *uri);
 bool uri_name_ok(const char *name);

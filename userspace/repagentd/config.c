@@ -22,6 +22,7 @@ void config_init(struct config *cfg)
 		.retry_max = 5 * NSEC_PER_SEC,
 		.retry_full = 10 * NSEC_PER_SEC,
 		.drain = 10 * NSEC_PER_SEC,
+		.checkpoint = NSEC_PER_SEC,
 	};
 }
 
@@ -52,4 +53,5 @@ void config_apply(struct config *cfg, const struct conf *conf)
 	take_duration(v[CONF_G_TIMEOUT], &cfg->timeout);
 	take_duration(v[CONF_G_HEARTBEAT], &cfg->heartbeat);
 	take_duration(v[CONF_G_DRAIN_TIMEOUT], &cfg->drain);
+	take_duration(v[CONF_G_CHECKPOINT_INTERVAL], &cfg->checkpoint);
 }

@@ -15,6 +15,7 @@
  * @retry_min, @retry_max: pauses between attempts to connect
  * @retry_full:		pause when the hub has no space
  * @drain:		how long a clean stop may take
+ * @checkpoint:		between two timed checkpoints; 0: none; of the log tap
  * @stats:		between two status lines; 0: none
  * @tls_certificates:	a directory, or NULL
  * @allow_no_flush:	accept a server without FLUSH
@@ -31,6 +32,7 @@ struct config {
 	uint64_t retry_max;
 	uint64_t retry_full;
 	uint64_t drain;
+	uint64_t checkpoint;
 	uint64_t stats;
 	const char *tls_certificates;
 	bool allow_no_flush;

@@ -31,7 +31,7 @@
 #define MIN_BLOCK	512		/* a record may be as small */
 
 static const char *const op_name[] = {
-	[OP_WRITE] = "write", [OP_ZERO] = "write-zeroes", [OP_TRIM] = "trim",
+	[OP_READ] = "read", [OP_WRITE] = "write", [OP_ZERO] = "write-zeroes", [OP_TRIM] = "trim",
 	[OP_FLUSH] = "flush", [OP_PROBE] = "flush",
 };
 
@@ -209,6 +209,22 @@ bool conn_takes(const struct conn *c, uint64_t start, uint64_t end, uint64_t byt
 }
 
 /**
+ * conn_read - send a read
+ * @c: the connection, which is ready and has little in flight
+ * @data: where the bytes go; must stay until the reply
+ * @start: first byte
+ * @len: at most max_request bytes
+ * @tag: comes back with the reply
+ */
+void conn_read(struct conn *c, void *data, uint64_t start, uint64_t len, unsigned int tag)
+{
+	nbd_completion_callback cb;
+	struct conn_request *rq = request(c, OP_READ, start, len, tag, &cb);
+
+	sent(c, rq, nbd_aio_pread(c->nbd, data, len, start, cb, 0));
+}
+
+/**
  * conn_write - send a write; conn_takes() must have agreed
  * @c: the connection
  * @data: must stay until the reply
@@ -326,6 +342,9 @@ static void negotiated(struct conn *c)
 
 	if (nbd_is_read_only(c->nbd) != 0)
 		fault(c, FAULT_REFUSED, "the export is read-only; serve it writable");
+	else if (c->frame_max && (!c->flushes || c->max_request < c->frame_max))
+		fault(c, FAULT_REFUSED, "what listens there is no rephub (%s); expected the address of one, or nbd:// for "
+		      "another NBD server", c->flushes ? "its requests are too small" : "it has no FLUSH");
 	else if (!c->flushes && !c->cfg->allow_no_flush)
 		fault(c, FAULT_REFUSED, "the server has no FLUSH, so nobody knows what survives its power cut; "
 		      "choose a server or setting that has it (nbd-server: flush = true), or accept "
@@ -334,7 +353,7 @@ static void negotiated(struct conn *c)
 		fault(c, FAULT_REFUSED, "the server takes nothing smaller than %" PRId64
 		      " bytes and records can have %d; serve the export with blocks of %d (nbdkit: --filter=blocksize)",
 		      min, MIN_BLOCK, MIN_BLOCK);
-	else if (c->flushes)
+	else if (c->flushes && !c->frame_max)
 		flush(c, OP_PROBE, 0);
 	else
 		c->state = CONN_READY;

@@ -17,7 +17,7 @@
 enum conn_state {
 	CONN_CLOSED,
 	CONN_CONNECTING,
-	CONN_SETTLING,		/* a first FLUSH is under way */
+	CONN_SETTLING,		/* a first FLUSH is under way, but for a rephub's log */
 	CONN_READY,
 };
 
@@ -26,9 +26,11 @@ enum conn_fault {
 	FAULT_LOST,		/* no connection, or a request failed */
 	FAULT_REFUSED,		/* the server will not have the stream */
 	FAULT_FULL,		/* it has no space */
+	FAULT_FENCED,		/* it takes the stream of another host, or of nobody */
 };
 
 enum conn_op {
+	OP_READ,
 	OP_WRITE,
 	OP_ZERO,
 	OP_TRIM,
@@ -57,6 +59,7 @@ struct conn_request {
  * @why:	the fault in words, with a remedy where there is one
  * @size:	of the export, bytes
  * @max_request: bytes
+ * @frame_max:	of a rephub's log: bytes of its largest request; else 0
  * @zeroes:	the server has WRITE_ZEROES
  * @no_zeroes:	it said so, but failed it; outlives the connection
  * @bytes:	payload in flight
@@ -81,6 +84,7 @@ struct conn {
 
 	uint64_t size;
 	uint64_t max_request;
+	uint64_t frame_max;
 	bool zeroes, no_zeroes, trims, flushes;
 
 	struct inflight inflight;
@@ -97,6 +101,7 @@ void conn_open(struct conn *c);
 void conn_close(struct conn *c);
 void conn_check_size(struct conn *c, uint64_t bytes);
 bool conn_takes(const struct conn *c, uint64_t start, uint64_t end, uint64_t bytes);
+void conn_read(struct conn *c, void *data, uint64_t start, uint64_t len, unsigned int tag);
 void conn_write(struct conn *c, const void *data, uint64_t start, uint64_t len,
 		unsigned int tag);
 void conn_zero(struct conn *c, uint64_t start, uint64_t len, unsigned int tag);

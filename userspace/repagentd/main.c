@@ -31,6 +31,10 @@ static const char usage_text[] =
 "                              nbd://HOST[:PORT]/EXPORT\n"
 "                              nbd+unix:///EXPORT?socket=PATH\n"
 "                              nbds:// and nbds+unix:// with TLS\n"
+"                              or all of them to a rephub, which keeps history:\n"
+"                              rephub://HOST[:PORT]\n"
+"                              rephub+unix:///?socket=PATH\n"
+"                              rephubs:// and rephubs+unix:// with TLS\n"
 "      --tls-certificates DIR  CA and client certificates\n"
 "      --allow-no-flush        accept a server that has no FLUSH\n"
 "\n"
@@ -44,6 +48,8 @@ static const char usage_text[] =
 "      --epoch-records N       what is flushed at the hub together: at most\n"
 "      --epoch-size SIZE       so many records, so many bytes,\n"
 "      --epoch-time TIME       or so much time\n"
+"      --checkpoint-interval TIME\n"
+"                              between two timed checkpoints at a rephub; 0: none\n"
 "      --timeout TIME          for an answer of the hub\n"
 "      --heartbeat TIME        try an idle connection this often\n"
 "      --drain-timeout TIME    for a clean stop\n"
@@ -63,6 +69,7 @@ enum option_id {
 	OPT_TIMEOUT,
 	OPT_HEARTBEAT,
 	OPT_DRAIN,
+	OPT_CHECKPOINT_INTERVAL,
 	OPT_CONFIG,
 	OPT_CONTROL,
 	OPT_NO_CONTROL,
@@ -79,6 +86,7 @@ static const struct option options[] = {
 	{ "timeout",		required_argument, NULL, OPT_TIMEOUT },
 	{ "heartbeat",		required_argument, NULL, OPT_HEARTBEAT },
 	{ "drain-timeout",	required_argument, NULL, OPT_DRAIN },
+	{ "checkpoint-interval", required_argument, NULL, OPT_CHECKPOINT_INTERVAL },
 	{ "config",		required_argument, NULL, OPT_CONFIG },
 	{ "control",		required_argument, NULL, OPT_CONTROL },
 	{ "no-control",		no_argument, NULL, OPT_NO_CONTROL },
@@ -119,6 +127,7 @@ static const char *const conf_options[] = {
 	[OPT_TIMEOUT - OPT_TLS]		= "timeout",
 	[OPT_HEARTBEAT - OPT_TLS]	= "heartbeat",
 	[OPT_DRAIN - OPT_TLS]		= "drain-timeout",
+	[OPT_CHECKPOINT_INTERVAL - OPT_TLS] = "checkpoint-interval",
 };
 
 static void parse_options(struct config *cfg, struct command_line *cl, int argc, char **argv)
@@ -144,6 +153,7 @@ static void parse_options(struct config *cfg, struct command_line *cl, int argc,
 		case OPT_TIMEOUT:
 		case OPT_HEARTBEAT:
 		case OPT_DRAIN:
+		case OPT_CHECKPOINT_INTERVAL:
 			if (!conf_set(&cl->conf, CONF_GROUP, NULL, conf_options[c - OPT_TLS],
 				      c == OPT_NO_FLUSH ? "yes" : optarg, error))
 				usage_error("--%s", error);
@@ -187,7 +197,7 @@ static void set_tap(struct config *cfg, const char *volume, const char *template
 static void configure(struct config *cfg, struct command_line *cl)
 {
 	static char control[CONTROL_PATH_MAX];
-	char path[CONF_PATH_MAX], error[CONF_ERROR_MAX];
+	char path[CONF_PATH_MAX], error[CONF_ERROR_MAX], tap_error[URI_ERROR_MAX];
 	unsigned int i;
 	int r;
 
@@ -204,6 +214,8 @@ static void configure(struct config *cfg, struct command_line *cl)
 	set_tap(cfg, NULL, cl->taps.all);
 	for (i = 0; i < cl->taps.nr; i++)
 		set_tap(cfg, cl->taps.own[i].volume, cl->taps.own[i].uri);
+	if (!uri_map_check(&cfg->taps, tap_error))
+		usage_error("tap %s", tap_error);
 
 	if (cl->no_control && cl->control)
 		usage_error("--control '%s' and --no-control: expected one of them", cl->control);
