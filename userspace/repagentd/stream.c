@@ -237,10 +237,11 @@ static int check_volume(struct stream *s, const struct repagent_slot *slot,
 		return bad(rec->seq, slot, "its range overflows");
 	if (has & HAS_SIZE && v->limit < slot->nr_sectors << SECTOR_SHIFT)
 		v->limit = slot->nr_sectors << SECTOR_SHIFT;
+	if (has & (HAS_RANGE | HAS_SIZE))
+		rec->length = slot->nr_sectors << SECTOR_SHIFT;
 	if (!(has & HAS_RANGE))
 		return 0;
 	rec->offset = slot->sector << SECTOR_SHIFT;
-	rec->length = slot->nr_sectors << SECTOR_SHIFT;
 	if (!rec->length)
 		return bad(rec->seq, slot, "its range is empty");
 	if (rec->offset + rec->length > v->limit) {
@@ -264,6 +265,7 @@ static int check(struct stream *s, const struct repagent_slot *slot,
 		return bad(rec->seq, slot, "its type is unknown");
 	has = type_has[slot->type];
 	rec->type = slot->type;
+	rec->flags = slot->flags & REPAGENT_REC_FUA;
 	rec->aux = slot->aux;
 	rec->time = slot->time;
 	if (has & HAS_VOLUME) {
@@ -280,6 +282,9 @@ static int check(struct stream *s, const struct repagent_slot *slot,
 	rec->payload_len = slot->len;
 	if (has & HAS_DATA && slot->len != rec->length)
 		return bad(rec->seq, slot, "its payload is not as long as its range");
+	if (has & HAS_TEXT && (!slot->len || slot->len > REPAGENT_LABEL_MAX + 1 ||
+			       s->payload[slot->pos + slot->len - 1]))
+		return bad(rec->seq, slot, "its label does not end");
 	return 0;
 }
 
@@ -331,6 +336,16 @@ int stream_peek(struct stream *s, struct record *rec)
 void stream_advance(struct stream *s)
 {
 	s->next++;
+}
+
+/**
+ * stream_skip - go on behind a record that is not taken, nor those before it
+ * @s: the stream
+ * @seq: its number, not below the last that was acknowledged
+ */
+void stream_skip(struct stream *s, uint64_t seq)
+{
+	s->next = seq + 1;
 }
 
 /**

@@ -21,15 +21,18 @@ struct volume {
  * struct record - a checked copy of a slot.
  * @seq:	its sequence number
  * @type:	enum repagent_type; 0 for a VOID slot
+ * @flags:	REPAGENT_REC_FUA or 0
  * @volume:	index of its volume, or -1 where it is the whole group's
  * @aux:	of GAP an enum repagent_reason, of FAILED a positive errno
- * @offset, @length: its range in bytes
+ * @offset, @length: its range in bytes; of VOLUME_ADD, VOLUME_RESIZE and
+ *		RESYNC_BEGIN @length is the volume's size
  * @payload, @payload_len: in the ring; stays until it is acknowledged
  * @time:	when it was reserved, ns of CLOCK_REALTIME
  */
 struct record {
 	uint64_t seq;
 	unsigned int type;
+	unsigned int flags;
 	int volume;
 	int aux;
 	uint64_t offset;
@@ -73,6 +76,7 @@ int stream_refresh(struct stream *s);
 int stream_rewind(struct stream *s);
 int stream_peek(struct stream *s, struct record *rec);
 void stream_advance(struct stream *s);
+void stream_skip(struct stream *s, uint64_t seq);
 uint64_t stream_oldest_time(const struct stream *s);
 int stream_ack(struct stream *s, uint64_t seq);
 int stream_hub(struct stream *s, bool connected, unsigned int reason);

@@ -1,0 +1,927 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * The log tap: the stream itself goes to a rephub, record by record and in
+ * order, which keeps its history (Documentation/frames.md).
+ *
+ *	state	 means				leaves it by		   to
+ *	DOWN	 pause before a try		timer			   CONNECT
+ *	CONNECT	 the connection is made		ready: HELLO is sent	   HELLO
+ *	HELLO	 ... and awaits its answer	answer: the read is sent   SESSION
+ *	SESSION	 the session block is awaited	it has what we acknowledged STREAM
+ *						it has not		   LOST
+ *	LOST	 all volumes are marked dirty	done			   SETTLE
+ *	SETTLE	 writes that were on their way	all are committed	   STREAM
+ *		 are waited for
+ *	STREAM	 frames are sent
+ *
+ * and from each by any fault, or when it takes too long, to DOWN.
+ *
+ * Nothing that is sent has to be waited for after a fault: when the hub opens
+ * the next session it closes the one before, and says what of it counts. The
+ * ring is what is sent again from; a frame is a copy, and only needed until
+ * the hub has answered it.
+ *
+ * What is acknowledged: the last record of the unbroken run of frames that had
+ * been answered when a FLUSH was sent that was answered since.
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <json.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "../common/frame.h"
+#include "../common/log.h"
+#include "../common/parse.h"
+#include "conn.h"
+#include "tap.h"
+
+#define TICK		NSEC_PER_SEC
+#define LOOK		NSEC_PER_MSEC
+#define SETTLE_LOOK	(20 * NSEC_PER_MSEC)	/* between two looks at writes on their way */
+#define MARK_LOOK	NSEC_PER_SEC		/* ... at whether volumes can be marked now */
+#define FRAMES		12	/* in flight */
+#define EAGER		2	/* a frame that is not full waits while so many are in flight */
+#define UUID_TEXT	37
+#define TIMED		"@timed"	/* label of our checkpoints */
+
+enum log_state { DOWN, CONNECT, HELLO, SESSION, LOST, SETTLE, STREAM };
+
+/* What a request is, beside frames, whose tags are their places. */
+enum { TAG_HELLO = FRAMES };
+
+/*
+ * struct out - a frame in flight
+ * @buf:	its bytes
+ * @last:	number of its last record
+ * @records, @bytes: that it holds
+ */
+struct out {
+	void *buf;
+	uint64_t last;
+	uint64_t records, bytes;
+	bool answered;
+};
+
+/*
+ * struct logtap
+ * @deadline:	of the state, ns; UINT64_MAX without one
+ * @next_tick:	when the connection is looked after
+ * @next_look:	when replies are looked for that woke nobody, or UINT64_MAX
+ * @pause:	before the next try, ns
+ * @dry:	the stream has no further record now
+ * @paused:	DOWN lasts until that is over
+ * @marking:	volumes are being marked dirty
+ * @got:	HELLO, or the read of the session block, was answered
+ * @block, @hello: for these two
+ * @session:	of the block
+ * @hub, @group, @generation: whom we spoke to last; zeroes: nobody
+ * @offset:	where the next frame goes
+ * @frame_bytes: payload that makes a frame full
+ * @open:	the frame that is being filled; open.buf NULL: none
+ * @open_records, @open_bytes: that it holds
+ * @told:	ids of the volumes that this session knows, at their index
+ * @out, @first, @nr: frames in flight, oldest first, in a circle
+ * @spare:	buffers that nobody uses
+ * @answered:	the last record of the unbroken run; @flushing: what the FLUSH
+ *		that is under way will make durable, 0: there is none;
+ *		@durable: what such a one did
+ * @waiting:	records and bytes between @answered and the FLUSH before
+ * @since:	when the first of them was answered, ns
+ * @checkpoint:	when one is due, ns; UINT64_MAX: nothing came since the last
+ */
+struct logtap {
+	struct tap tap;
+	const struct config *cfg;
+	struct loop *loop;
+	struct stream *stream;
+	enum log_state state;
+	uint64_t deadline;
+	uint64_t next_tick;
+	uint64_t next_look;
+	uint64_t pause;
+	bool dry;
+	bool paused;
+	bool warned;
+	bool marking;
+	bool got;
+	struct conn conn;
+	unsigned char hello[FRAME_ALIGN];
+	unsigned char block[SESSION_SIZE];
+
+	struct session session;
+	uint8_t hub[16], group[16];
+	uint64_t generation;
+	uint64_t offset;
+
+	uint64_t frame_bytes;
+	struct frame_builder open;
+	uint64_t open_records, open_bytes;
+	uint16_t told[REPAGENT_MAX_VOLUMES];
+	struct out out[FRAMES];
+	unsigned int first, nr;
+	void *spare[FRAMES + 1];
+	unsigned int nr_spare;
+
+	struct epoch_limits limits;
+	uint64_t answered, flushing, durable;
+	struct {
+		uint64_t records, bytes;
+	} waiting;
+	uint64_t since;
+	uint64_t checkpoint;
+};
+
+static struct logtap *to_logtap(const struct tap *tap)
+{
+	return (struct logtap *)tap;
+}
+
+static bool is_zero(const uint8_t *uuid)
+{
+	static const uint8_t none[16];
+
+	return !memcmp(uuid, none, sizeof(none));
+}
+
+static const char *uuid_text(char *text, const uint8_t *u)
+{
+	snprintf(text, UUID_TEXT, "%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x",
+		 u[0], u[1], u[2], u[3], u[4], u[5], u[6], u[7], u[8], u[9], u[10], u[11], u[12], u[13],
+		 u[14], u[15]);
+	return text;
+}
+
+/* --- Buffers and what is in flight --------------------------------------- */
+
+static void *take_buffer(struct logtap *l)
+{
+	return l->nr_spare ? l->spare[--l->nr_spare] : malloc(FRAME_MAX);
+}
+
+/* The one that was used last is taken next: its pages are there. */
+static void give_buffer(struct logtap *l, void *buf)
+{
+	l->spare[l->nr_spare++] = buf;
+}
+
+static void drop_frames(struct logtap *l)
+{
+	if (l->open.buf)
+		give_buffer(l, l->open.buf);
+	l->open.buf = NULL;
+	for (; l->nr; l->nr--, l->first = (l->first + 1) % FRAMES)
+		give_buffer(l, l->out[l->first].buf);
+	memset(l->told, 0, sizeof(l->told));
+	memset(&l->waiting, 0, sizeof(l->waiting));
+	l->flushing = 0;
+	l->dry = false;
+	l->checkpoint = UINT64_MAX;
+}
+
+static void go_down(struct logtap *l)
+{
+	uint64_t jitter = l->pause / 4;
+
+	conn_close(&l->conn);
+	drop_frames(l);
+	l->state = DOWN;
+	l->deadline = l->paused ? UINT64_MAX : l->loop->now + l->pause - jitter / 2 +
+		      (uint64_t)random() % (jitter + 1);
+	l->pause *= 2;
+	if (l->pause > l->cfg->retry_max)
+		l->pause = l->cfg->retry_max;
+}
+
+/* Where else to send it, or nowhere: tell the kernel and the operator. */
+static __attribute__((format(printf, 3, 4)))
+int lose(struct logtap *l, enum conn_fault what, const char *fmt, ...)
+{
+	static const struct {
+		unsigned int reason;
+		int priority;
+		const char *text, *then;
+	} kind[] = {
+		[FAULT_LOST] = { REPAGENT_REASON_NONE, LOG_WARNING, "no connection",
+				 "Writes stay in the ring; reconnecting" },
+		[FAULT_REFUSED] = { REPAGENT_REASON_HUB_REFUSED, LOG_ERR, "the hub refuses",
+				    "Writes go on and are remembered; trying again" },
+		[FAULT_FULL] = { REPAGENT_REASON_HUB_FULL, LOG_ERR, "the hub is full",
+				 "Writes go on and are remembered; trying again" },
+		[FAULT_FENCED] = { REPAGENT_REASON_FENCED, LOG_ERR, "the hub has fenced this host off",
+				   "Writes go on and are remembered; trying again" },
+	};
+	char why[sizeof(l->conn.why)];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(why, sizeof(why), fmt, ap);
+	va_end(ap);
+	snprintf(l->tap.why, sizeof(l->tap.why), "%s: %s", kind[what].text, why);
+	log_msg(kind[what].priority, "%s (%s). %s.", l->tap.why, l->tap.uri[0] ? l->tap.uri : "no URI",
+		kind[what].then);
+	l->tap.connected = false;
+	/* Nothing gets better by asking soon, unless the line was the trouble. */
+	if (what != FAULT_LOST)
+		l->pause = l->cfg->retry_full;
+	go_down(l);
+	return stream_hub(l->stream, false, kind[what].reason);
+}
+
+static void replied(struct conn *c, enum conn_op op, unsigned int tag)
+{
+	struct logtap *l = c->owner;
+
+	if (op == OP_READ || tag == TAG_HELLO) {
+		l->got = true;
+	} else if (op == OP_FLUSH) {
+		l->durable = l->flushing;
+		l->flushing = 0;
+	} else {
+		l->out[tag].answered = true;
+	}
+}
+
+/* --- A session ------------------------------------------------------------ */
+
+static int open_conn(struct logtap *l)
+{
+	struct conn *c = &l->conn;
+	char error[URI_ERROR_MAX];
+
+	l->state = CONNECT;
+	l->deadline = l->loop->now + l->cfg->timeout;
+	if (!uri_for_log(&l->cfg->taps, l->cfg->group, l->tap.uri, c->uri, error)) {
+		l->tap.uri[0] = '\0';
+		return lose(l, FAULT_REFUSED, "%s", error);
+	}
+	if (!l->warned && uri_exposes_data(l->tap.uri)) {
+		l->warned = true;
+		log_warn("the group goes over the network in plain text (%s); rephubs:// would encrypt it",
+			 l->tap.uri);
+	}
+	c->loop = l->loop;
+	c->cfg = l->cfg;
+	c->replied = replied;
+	c->owner = l;
+	c->frame_max = FRAME_MAX;
+	conn_open(c);
+	return 0;
+}
+
+static int say_hello(struct logtap *l)
+{
+	struct conn *c = &l->conn;
+
+	if (c->size != LOG_SIZE)
+		return lose(l, FAULT_REFUSED, "what listens there is no rephub, for its export has %" PRIu64
+			    " bytes; expected the address of a rephub, or nbd:// for another NBD server", c->size);
+	frame_hello(l->hello, l->group, l->generation, l->stream->incarnation);
+	l->got = false;
+	l->state = HELLO;
+	l->deadline = l->loop->now + l->cfg->timeout;
+	conn_write(c, l->hello, 0, sizeof(l->hello), TAG_HELLO);
+	return 0;
+}
+
+static void ask_session(struct logtap *l)
+{
+	l->got = false;
+	l->state = SESSION;
+	l->deadline = l->loop->now + l->cfg->timeout;
+	conn_read(&l->conn, l->block, 0, sizeof(l->block), 0);
+}
+
+static void report_connected(const struct logtap *l)
+{
+	char hub[UUID_TEXT];
+
+	log_info("connected to %s (hub %s, generation %" PRIu64 "), going on at record %" PRIu64, l->tap.uri,
+		 uuid_text(hub, l->session.hub), l->session.generation, l->stream->next);
+}
+
+static int go_stream(struct logtap *l)
+{
+	report_connected(l);
+	l->answered = l->durable = l->stream->next - 1;
+	l->state = STREAM;
+	l->deadline = UINT64_MAX;
+	l->tap.connected = true;
+	l->tap.why[0] = '\0';
+	return stream_hub(l->stream, true, REPAGENT_REASON_NONE);
+}
+
+/*
+ * Whether the hub has what the volumes' maps rest on: it is known to lack
+ * nothing but what is dirty.
+ */
+static bool maps_agree(const struct logtap *l)
+{
+	const struct session *s = &l->session;
+	unsigned int i;
+
+	for (i = 0; i < REPAGENT_MAX_VOLUMES; i++) {
+		const struct repagent_volume_info *v = &l->stream->volume[i].info;
+
+		if (v->id && v->map_incarnation &&
+		    (v->map_incarnation != s->incarnation || v->map_seq > s->seq))
+			return false;
+	}
+	return true;
+}
+
+/*
+ * The hub lacks what it had acknowledged, or it is another one: from now on
+ * nothing counts but what is read again.  The stream has a GAP then, and when
+ * it goes on RESYNC_BEGIN of every volume.
+ */
+static int begin_lost(struct logtap *l)
+{
+	const struct session *s = &l->session;
+	const struct stream *st = l->stream;
+
+	if (s->incarnation == st->incarnation)
+		snprintf(l->tap.why, sizeof(l->tap.why), "the hub has records up to %" PRIu64 " and had acknowledged %"
+			 PRIu64 ": it was set back, and everything is read again", s->seq, st->acked);
+	else if (s->incarnation)
+		snprintf(l->tap.why, sizeof(l->tap.why), "the hub lacks what it had acknowledged: everything is read again");
+	else
+		snprintf(l->tap.why, sizeof(l->tap.why), "the hub has nothing of this group: everything is read again");
+	log_warn("%s (%s)", l->tap.why, l->tap.uri);
+	l->state = LOST;
+	l->marking = false;
+	l->deadline = l->loop->now;
+	return stream_hub(l->stream, false, REPAGENT_REASON_HUB_REFUSED);
+}
+
+static int refused_session(struct logtap *l)
+{
+	static const struct {
+		enum conn_fault fault;
+		const char *remedy;
+	} kind[SESSION_NR_STATES] = {
+		[SESSION_FENCED] = { FAULT_FENCED, "the VM runs on another side: end that at the hub, or this one here" },
+		[SESSION_STALE] = { FAULT_FENCED, "another host, or a later life of this group, has written: one of them is to be ended" },
+		[SESSION_FOREIGN] = { FAULT_REFUSED, "choose another name for the group, or have the hub forget its old one" },
+		[SESSION_FULL] = { FAULT_FULL, "make room there" },
+		[SESSION_FAILED] = { FAULT_LOST, "look at the hub's log and its disk" },
+	};
+	const struct session *s = &l->session;
+
+	return lose(l, kind[s->state].fault, "%s; %s", s->reason[0] ? s->reason : "it does not say why",
+		    kind[s->state].remedy);
+}
+
+static int same_hub(struct logtap *l)
+{
+	const struct session *s = &l->session;
+	char is[UUID_TEXT], was[UUID_TEXT];
+
+	if (strcmp(s->name, l->cfg->group))
+		return lose(l, FAULT_REFUSED, "its session is of group '%s' and not of '%s'; look at the hub", s->name,
+			    l->cfg->group);
+	if (!is_zero(l->group) && memcmp(s->group, l->group, sizeof(l->group)))
+		return lose(l, FAULT_REFUSED, "its group has the uuid %s and had %s: another hub, or a group that was "
+			    "forgotten; to have it take this one anew, restart the daemon",
+			    uuid_text(is, s->group), uuid_text(was, l->group));
+	return 1;
+}
+
+/* The session block is there. */
+static int judge_session(struct logtap *l)
+{
+	struct session *s = &l->session;
+	struct stream *st = l->stream;
+	char error[FRAME_ERROR_MAX];
+	int r;
+
+	if (!session_decode(s, l->block, error))
+		return lose(l, FAULT_REFUSED, "what listens there is no rephub that this daemon understands: %s", error);
+	if (s->state != SESSION_ACCEPTING)
+		return refused_session(l);
+	r = same_hub(l);
+	if (r <= 0)
+		return r;
+	if (s->frame_max < FRAME_MAX)
+		return lose(l, FAULT_REFUSED, "it takes frames of at most %u bytes and they can have %u; "
+			    "expected a rephub of this version", s->frame_max, FRAME_MAX);
+	r = stream_refresh(st);
+	if (!r)
+		r = stream_rewind(st);
+	if (r < 0)
+		return r;
+	if (s->incarnation == st->incarnation && s->seq > st->info.committed)
+		return lose(l, FAULT_REFUSED, "it says it has record %" PRIu64 ", and the last one here is %" PRIu64
+			    "; look at the hub: does another host write to this group?", s->seq, st->info.committed);
+	memcpy(l->hub, s->hub, sizeof(l->hub));
+	memcpy(l->group, s->group, sizeof(l->group));
+	l->generation = s->generation;
+	l->offset = s->offset;
+
+	if (s->incarnation == st->incarnation && s->seq >= st->acked) {
+		/* It may have made durable what it could not say any more. */
+		if (s->seq > st->acked)
+			r = stream_ack(st, s->seq);
+		st->next = s->seq + 1;
+		return r < 0 ? r : go_stream(l);
+	}
+	if (!st->acked && s->incarnation != st->incarnation && maps_agree(l))
+		return go_stream(l);
+	return begin_lost(l);
+}
+
+/* --- Frames --------------------------------------------------------------- */
+
+/*
+ * Begin a frame with the names of all volumes that this session has not been
+ * told of.  Return whether there is room for it in memory.
+ */
+static bool begin_frame(struct logtap *l, uint64_t seq)
+{
+	struct frame_header h = {
+		.generation = l->generation,
+		.incarnation = l->stream->incarnation,
+		.first = seq,
+		.last = seq,
+	};
+	unsigned int i;
+	void *buf;
+
+	if (l->nr == FRAMES)
+		return false;
+	buf = take_buffer(l);
+	if (!buf)
+		return false;
+	memcpy(h.group, l->group, sizeof(h.group));
+	frame_begin(&l->open, buf, &h);
+	l->open_records = l->open_bytes = 0;
+	for (i = 0; i < REPAGENT_MAX_VOLUMES; i++) {
+		const struct repagent_volume_info *v = &l->stream->volume[i].info;
+		struct frame_volume fv = { .id = v->id, .sectors = v->sectors };
+
+		if (v->id && v->id != l->told[i]) {
+			snprintf(fv.name, sizeof(fv.name), "%s", v->name);
+			frame_add_volume(&l->open, &fv);
+		}
+		l->told[i] = v->id;
+	}
+	return true;
+}
+
+/* Whether the open frame has it now; else it is full, or its table lacks the volume. */
+static bool add_record(struct logtap *l, const struct record *r)
+{
+	const struct repagent_volume_info *v = r->volume < 0 ? NULL : &l->stream->volume[r->volume].info;
+	struct frame_record fr = {
+		.type = (uint8_t)r->type,
+		.flags = (uint8_t)r->flags,
+		.volume = v ? v->id : 0,
+		.aux = r->aux,
+		.seq = r->seq,
+		.sector = r->offset >> 9,
+		.nr_sectors = r->length >> 9,
+		.time = r->time,
+		.len = r->payload_len,
+	};
+
+	if (v && l->told[r->volume] != v->id)
+		return false;
+	if (!r->type)
+		frame_add_void(&l->open, r->seq);
+	else if (!frame_add_record(&l->open, &fr, r->payload))
+		return false;
+	l->open_records++;
+	l->open_bytes += r->payload_len;
+	return true;
+}
+
+/* Send the open frame.  Return false while the line has enough. */
+static bool send_frame(struct logtap *l, uint64_t acked)
+{
+	unsigned int place = (l->first + l->nr) % FRAMES;
+	struct out *o = &l->out[place];
+	size_t size = frame_room(&l->open);
+
+	if (l->nr == FRAMES || !conn_takes(&l->conn, l->offset, l->offset + size, size))
+		return false;
+	size = frame_end(&l->open, 0, NULL);
+	*o = (struct out) {
+		.buf = l->open.buf, .last = l->open.h.last, .records = l->open_records, .bytes = l->open_bytes,
+	};
+	frame_place(o->buf, l->offset, acked);
+	l->open.buf = NULL;
+	l->nr++;
+	conn_write(&l->conn, o->buf, l->offset, size, place);
+	l->offset += size;
+	return true;
+}
+
+/* A record of a kind that moves the image, so that a later checkpoint differs from the one before. */
+static bool changes_image(const struct record *r)
+{
+	return r->type == REPAGENT_REC_WRITE || r->type == REPAGENT_REC_ZEROES ||
+	       r->type == REPAGENT_REC_DISCARD || r->type == REPAGENT_REC_RESYNC ||
+	       r->type == REPAGENT_REC_RESYNC_END;
+}
+
+/*
+ * Take records while there are any and the hub takes them.  Return whether the
+ * stream moved, or a negative errno.
+ */
+static int take(struct logtap *l)
+{
+	struct record rec;
+	bool moved = false;
+	int got;
+
+	l->dry = false;
+	while (!l->conn.fault) {
+		got = stream_peek(l->stream, &rec);
+		if (got < 0)
+			return got;
+		if (!got) {
+			l->dry = true;
+			break;
+		}
+		if (!l->open.buf && !begin_frame(l, rec.seq))
+			break;
+		if (add_record(l, &rec)) {
+			stream_advance(l->stream);
+			moved = true;
+			if (changes_image(&rec) && l->checkpoint == UINT64_MAX && l->cfg->checkpoint)
+				l->checkpoint = l->loop->now + l->cfg->checkpoint;
+			if (l->open_bytes < l->frame_bytes)
+				continue;
+		}
+		if (!send_frame(l, l->durable))
+			break;
+	}
+	if (l->dry && l->open.buf && l->nr < EAGER)
+		send_frame(l, l->durable);
+	return moved;
+}
+
+/* Frames count in their order, whatever the order of their replies. */
+static void count_answered(struct logtap *l)
+{
+	for (; l->nr && l->out[l->first].answered; l->nr--, l->first = (l->first + 1) % FRAMES) {
+		const struct out *o = &l->out[l->first];
+
+		if (!l->waiting.records)
+			l->since = l->loop->now;
+		l->waiting.records += o->records;
+		l->waiting.bytes += o->bytes;
+		l->answered = o->last;
+		give_buffer(l, o->buf);
+	}
+}
+
+/* Whether a FLUSH is worth its price now: when the limits say so, or nothing else is to come. */
+static bool flush_is_due(const struct logtap *l)
+{
+	if (l->flushing || !l->waiting.records)
+		return false;
+	return (l->dry && !l->nr && !l->open.buf) || l->waiting.records >= l->limits.records ||
+	       l->waiting.bytes >= l->limits.bytes || l->loop->now - l->since >= l->limits.ns;
+}
+
+static int acknowledge(struct logtap *l)
+{
+	int r = stream_ack(l->stream, l->durable);
+
+	if (r < 0)
+		log_err("the kernel will not have record %" PRIu64 " acknowledged: %s", l->durable, strerror(-r));
+	else
+		l->pause = l->cfg->retry_min;
+	return r;
+}
+
+/* A point in time, if something came since the last one. */
+static int timed_checkpoint(struct logtap *l)
+{
+	uint64_t seq;
+	int r;
+
+	if (l->loop->now < l->checkpoint)
+		return 0;
+	l->checkpoint = UINT64_MAX;
+	if (l->stream->end != UINT64_MAX)
+		return 0;
+	r = stream_emit(l->stream, REPAGENT_REC_CHECKPOINT, TIMED, &seq);
+	/* There is no place for it: the next one will do. */
+	return r == -EAGAIN || r == -ENOSPC ? 0 : r;
+}
+
+static int stream_on(struct logtap *l)
+{
+	bool more;
+	int r;
+
+	r = timed_checkpoint(l);
+	if (r < 0)
+		return r;
+	do {
+		count_answered(l);
+		r = take(l);
+		if (r < 0)
+			return r;
+		more = r;
+		if (flush_is_due(l)) {
+			l->flushing = l->answered;
+			memset(&l->waiting, 0, sizeof(l->waiting));
+			conn_flush(&l->conn, 0);
+			more = true;
+		}
+		if (l->durable > l->stream->acked) {
+			r = acknowledge(l);
+			if (r < 0)
+				return r;
+			more = true;
+		}
+	} while (more && !l->conn.fault);
+	conn_update(&l->conn);
+	return 0;
+}
+
+/* --- The hub has lost something ------------------------------------------- */
+
+/* Have all volumes marked dirty; the answer is logtap_marked(). */
+static void mark_all(struct logtap *l)
+{
+	if (l->marking || l->loop->now < l->deadline)
+		return;
+	l->marking = l->tap.mark_dirty(l->tap.owner);
+	l->deadline = l->marking ? UINT64_MAX : l->loop->now + MARK_LOOK;
+}
+
+static void logtap_marked(struct tap *tap, const char *error)
+{
+	struct logtap *l = to_logtap(tap);
+
+	if (l->state != LOST || !l->marking)
+		return;
+	l->marking = false;
+	l->deadline = l->loop->now;
+	if (!error) {
+		l->state = SETTLE;
+		return;
+	}
+	log_err("the volumes cannot be marked to be read again (%s): trying again", error);
+	l->deadline += l->cfg->retry_max;
+}
+
+/*
+ * All volumes are dirty, and nothing is captured: what is in the ring has no
+ * meaning for the hub any more.  A GAP stands for it, with the number of its
+ * last record, for the ring's own GAP may have been acknowledged.
+ */
+static int settle(struct logtap *l)
+{
+	struct stream *st = l->stream;
+	struct record gap = {
+		.type = REPAGENT_REC_GAP, .volume = -1, .aux = REPAGENT_REASON_HUB_REFUSED,
+	};
+	struct timespec ts;
+	int r;
+
+	if (l->loop->now < l->deadline)
+		return 0;
+	l->deadline = l->loop->now + SETTLE_LOOK;
+	r = stream_refresh(st);
+	if (r < 0)
+		return r;
+	if (st->info.committed + 1 < st->info.head || st->info.capture == REPAGENT_CAPTURE_STREAM)
+		return 0;
+	r = stream_rewind(st);
+	if (r < 0)
+		return r;
+	gap.seq = st->info.head - 1;
+	if (!gap.seq)
+		return go_stream(l);	/* nothing was ever captured: it begins with RESYNC_BEGIN */
+	if (!begin_frame(l, gap.seq))
+		return 0;
+	clock_gettime(CLOCK_REALTIME, &ts);
+	gap.time = (uint64_t)ts.tv_sec * NSEC_PER_SEC + (uint64_t)ts.tv_nsec;
+	add_record(l, &gap);
+	stream_skip(st, gap.seq);
+	l->answered = l->durable = st->acked;
+	send_frame(l, 0);
+	return go_stream(l);
+}
+
+/* --- The tap -------------------------------------------------------------- */
+
+static bool is_late(const struct logtap *l)
+{
+	return l->loop->now >= l->deadline;
+}
+
+static void tick(struct logtap *l)
+{
+	if (l->loop->now < l->next_tick)
+		return;
+	l->next_tick = l->loop->now + TICK;
+	if (l->cfg->timeout / 4 < TICK)
+		l->next_tick = l->loop->now + l->cfg->timeout / 4;
+	conn_tick(&l->conn);
+}
+
+/* Not all replies wake us: conn_late(). */
+static void look_for_replies(struct logtap *l)
+{
+	if (l->loop->now < l->next_look)
+		return;
+	l->next_look = UINT64_MAX;
+	if (conn_late(&l->conn))
+		conn_look(&l->conn);
+}
+
+/* One step; return 1 if the state changed, so that another is to follow, 0, or a negative errno. */
+static int step(struct logtap *l)
+{
+	enum log_state before = l->state;
+	int r = 0;
+
+	switch (l->state) {
+	case DOWN:
+		if (is_late(l))
+			r = open_conn(l);
+		break;
+	case CONNECT:
+		if (l->conn.state == CONN_READY)
+			r = say_hello(l);
+		break;
+	case HELLO:
+		if (l->got)
+			ask_session(l);
+		break;
+	case SESSION:
+		if (l->got)
+			r = judge_session(l);
+		break;
+	case LOST:
+		mark_all(l);
+		break;
+	case SETTLE:
+		r = settle(l);
+		break;
+	case STREAM:
+		r = stream_on(l);
+		break;
+	}
+	if (r < 0)
+		return r;
+	if (l->state != DOWN && l->conn.fault)
+		return lose(l, l->conn.fault, "%s", l->conn.why);
+	if (l->state != DOWN && l->state < LOST && is_late(l))
+		return lose(l, FAULT_LOST, "no answer while connecting");
+	return l->state != before;
+}
+
+static int logtap_run(struct tap *tap)
+{
+	struct logtap *l = to_logtap(tap);
+	int r;
+
+	tick(l);
+	look_for_replies(l);
+	do {
+		r = step(l);
+	} while (r > 0 && l->state != DOWN);
+	if (l->state != DOWN)
+		conn_update(&l->conn);
+	if (l->next_look == UINT64_MAX && conn_late(&l->conn))
+		l->next_look = l->loop->now + LOOK;
+	return r < 0 ? r : 0;
+}
+
+/* Records name their volumes; there is nothing to be connected for one that came. */
+static int logtap_volumes(struct tap *tap)
+{
+	(void)tap;
+	return 0;
+}
+
+static enum tap_want logtap_want(const struct tap *tap)
+{
+	const struct logtap *l = to_logtap(tap);
+
+	if (l->state != STREAM || !l->dry)
+		return TAP_NOTHING;
+	return l->nr || l->open.buf || l->waiting.records || l->flushing ? TAP_RECORDS : TAP_RECORD;
+}
+
+static uint64_t earlier(uint64_t a, uint64_t b)
+{
+	return a < b ? a : b;
+}
+
+static uint64_t logtap_deadline(const struct tap *tap)
+{
+	const struct logtap *l = to_logtap(tap);
+	uint64_t until = earlier(earlier(l->deadline, l->next_tick), l->next_look);
+
+	if (l->state != STREAM)
+		return until;
+	if (l->waiting.records && !l->flushing)
+		until = earlier(until, l->since + l->limits.ns);
+	return earlier(until, l->checkpoint);
+}
+
+static int logtap_pause(struct tap *tap, bool on)
+{
+	struct logtap *l = to_logtap(tap);
+
+	if (l->paused == on)
+		return 0;
+	l->paused = on;
+	l->pause = l->cfg->retry_min;
+	if (!on) {
+		snprintf(tap->why, sizeof(tap->why), "connecting");
+		l->deadline = l->loop->now;
+		return 0;
+	}
+	snprintf(tap->why, sizeof(tap->why), "paused");
+	tap->connected = false;
+	go_down(l);
+	return stream_hub(l->stream, false, REPAGENT_REASON_PAUSED);
+}
+
+static void logtap_describe(const struct tap *tap, struct json_object *o)
+{
+	const struct logtap *l = to_logtap(tap);
+	char uuid[UUID_TEXT];
+
+	if (is_zero(l->hub))
+		return;
+	json_object_object_add(o, "identity", json_object_new_string(uuid_text(uuid, l->hub)));
+	json_object_object_add(o, "group-uuid", json_object_new_string(uuid_text(uuid, l->group)));
+	json_object_object_add(o, "generation", json_object_new_uint64(l->generation));
+}
+
+static void logtap_free(struct tap *tap)
+{
+	struct logtap *l = to_logtap(tap);
+
+	conn_close(&l->conn);
+	drop_frames(l);
+	while (l->nr_spare)
+		free(l->spare[--l->nr_spare]);
+	free(l);
+}
+
+static const struct tap_ops logtap_ops = {
+	.run		= logtap_run,
+	.volumes	= logtap_volumes,
+	.want		= logtap_want,
+	.deadline	= logtap_deadline,
+	.pause		= logtap_pause,
+	.marked		= logtap_marked,
+	.describe	= logtap_describe,
+	.free		= logtap_free,
+};
+
+static uint64_t at_least_one(uint64_t a, uint64_t b)
+{
+	uint64_t least = a < b ? a : b;
+
+	return least ? least : 1;
+}
+
+/**
+ * logtap_new - a tap for a rephub
+ * @cfg: the configuration, whose tap of all volumes leads to a rephub; must outlive the tap
+ * @loop: the loop it lives on
+ * @stream: where the records come from
+ *
+ * The caller sets tap.mark_dirty and tap.owner.
+ *
+ * Return: the tap, or NULL without memory.
+ */
+struct tap *logtap_new(const struct config *cfg, struct loop *loop, struct stream *stream)
+{
+	struct logtap *l = calloc(1, sizeof(*l));
+
+	if (!l)
+		return NULL;
+	l->tap.ops = &logtap_ops;
+	l->tap.kind = "log";
+	l->cfg = cfg;
+	l->loop = loop;
+	l->stream = stream;
+	l->state = DOWN;
+	l->next_look = UINT64_MAX;
+	l->checkpoint = UINT64_MAX;
+	l->pause = cfg->retry_min;
+	/* What awaits a FLUSH, what is flushed, and what is in flight: each at most a quarter of the ring. */
+	l->limits = (struct epoch_limits) {
+		.records = at_least_one(cfg->epoch.records, stream->nr_slots / 4),
+		.bytes = at_least_one(cfg->epoch.bytes, stream->payload_size / 4),
+		.ns = cfg->epoch.ns,
+	};
+	l->frame_bytes = at_least_one(REPAGENT_MAX_RECORD, stream->payload_size / (4 * EAGER));
+	snprintf(l->tap.why, sizeof(l->tap.why), "connecting");
+	return &l->tap;
+}
