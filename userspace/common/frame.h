@@ -29,6 +29,8 @@
 #define SESSION_SIZE		4096u		/* of the block; the log begins behind it */
 #define SESSION_REASON_MAX	160u
 
+#define FRAME_MAX_SECTORS	(UINT64_C(1) << 53)	/* of a volume: 4 EiB, so that byte offsets do not overflow */
+
 #define FRAME_ERROR_MAX		160u		/* bytes that suffice for a sentence */
 
 /* frame_header.flags */
