@@ -69,7 +69,7 @@ objects = $(patsubst %.c,$(obj)/%.o,$(wildcard $(1)))
 # What the daemon is made of, but for its main(): the unit tests link with that.
 repagentd_objects := $(call objects,userspace/repagentd/*.c userspace/common/*.c)
 repagentd_main    := $(filter %/repagentd/main.o,$(repagentd_objects))
-common_needs      := devmapper inih json-c
+common_needs      := devmapper inih json-c libisal libzstd
 repagentd_needs   := libnbd libsystemd $(common_needs)
 tool_objects      := $(call objects,tests/tools/lib*.c)
 unit_objects      := $(call objects,$(filter-out tests/unit/test-%,$(wildcard tests/unit/*.c)))
@@ -85,7 +85,7 @@ reader_needs      := libsystemd devmapper
 # The command line; what is dirty it learns as the reader does.
 repctl_objects    := $(call objects,userspace/repctl/*.c userspace/common/*.c userspace/reader/volumes.c)
 repctl_main       := $(filter %/repctl/main.o,$(repctl_objects))
-repctl_needs      := $(common_needs) libisal
+repctl_needs      := $(common_needs)
 nbd_tools         := $(patsubst tests/nbdserver/%.c,%,$(wildcard tests/nbdserver/*.c))
 
 tools := $(patsubst tests/tools/%.c,%,$(filter-out tests/tools/lib%,$(wildcard tests/tools/*.c)))
@@ -130,7 +130,7 @@ $(obj)/tests/pullhub/pullhub.o: | $(obj)/have-libnbd
 
 $(units:%=$(BUILD)/bin/tests/unit/%): $(BUILD)/bin/tests/unit/%: $(obj)/tests/unit/%.o $(unit_objects) \
 		$(obj)/repctl.a $(obj)/repagentd.a $(obj)/reader.a $(obj)/nbdserver.a $(obj)/tools.a
-	$(link) $$(pkg-config --libs cmocka $(repagentd_needs) $(reader_needs) libisal) $(nbdserver_libs)
+	$(link) $$(pkg-config --libs cmocka $(repagentd_needs) $(reader_needs)) $(nbdserver_libs)
 
 # They, and what they link with, are compiled in a folder of their own; $(BUILD) is that one in the second make.
 fuzz_cflags := -O1 -g -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=undefined
@@ -142,7 +142,7 @@ fuzzers-here: $(fuzzers:%=$(BUILD)/bin/%)
 
 $(fuzzers:%=$(BUILD)/bin/%): $(BUILD)/bin/%: $(obj)/tests/fuzz/%.o $(obj)/repagentd.a $(obj)/reader.a \
 		$(obj)/repctl.a $(obj)/nbdserver.a
-	$(link) -fsanitize=fuzzer $$(pkg-config --libs $(repagentd_needs) $(reader_needs) libisal) $(nbdserver_libs)
+	$(link) -fsanitize=fuzzer $$(pkg-config --libs $(repagentd_needs) $(reader_needs)) $(nbdserver_libs)
 
 # Told in kbuild's manner; V=1 shows the commands.
 say = $(if $(V),,@printf '  %-7s %s\n' $(1) $@; )
@@ -279,7 +279,7 @@ dkms-remove:
 ##@ Longer tests, which check leaves out
 ##: check-vm         a real VM boots from a protected disk, then another from its replica
 ##: check-debug      the tests on a kernel that checks itself, which is built first
-##: fuzz-NAME        one libFuzzer target of tests/fuzz, for FUZZ_SECONDS (60): control, map, nbd
+##: fuzz-NAME        one libFuzzer target of tests/fuzz, for FUZZ_SECONDS (60): control, frame, map, nbd
 ##: check-mutants    whether the tests find bugs that are planted, one by one
 
 .PHONY: packages demo check check-static check-unit check-vehicle check-dkms check-systemd check-fuzz check-6.1 check-6.12 \
