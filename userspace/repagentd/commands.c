@@ -209,6 +209,31 @@ static void fill_table(struct dmdev_table *t, const struct daemon *d,
 		snprintf(t->meta, sizeof(t->meta), "%s", v->value[CONF_V_META]);
 }
 
+/* A rephub takes the whole group: it is the tap of all volumes, or none. */
+static bool settle_rephub(struct daemon *d, struct protect *p, const char *tap)
+{
+	struct uri_map *taps = &d->cfg->taps;
+	char error[URI_ERROR_MAX];
+	bool ok = true;
+
+	if (taps->all && !strcmp(taps->all, tap))
+		return true;
+	if (taps->all || taps->nr) {
+		call_fail(p->call, "AlreadyProtected", "the group goes to '%s' already, and not to '%s', which takes the whole "
+			  "group: end the protection of its volumes, and the daemon, first",
+			  taps->all ? taps->all : taps->own[0].uri, tap);
+		return false;
+	}
+	if (!uri_set_tap(taps, NULL, tap, error)) {
+		call_fail(p->call, "Failed", "tap %s", error);
+		return false;
+	}
+	ok = daemon_choose_tap(d) >= 0;
+	if (!ok)
+		call_fail(p->call, "Failed", "out of memory");
+	return ok;
+}
+
 /* Where the volume will go.  Return whether it is settled; else the call was answered. */
 static bool settle_tap(struct daemon *d, struct protect *p, const struct conf_volume *v)
 {
@@ -216,9 +241,12 @@ static bool settle_tap(struct daemon *d, struct protect *p, const struct conf_vo
 	const struct repagent_volume_info *there = find_volume(d, v->name);
 	char error[URI_ERROR_MAX];
 
+	if (uri_is_rephub(tap))
+		return settle_rephub(d, p, tap);
 	if (!old && !tap && !d->cfg->taps.all) {
 		call_fail(p->call, "InvalidArgument", "tap is missing: there is none for all volumes; "
-			  "expected nbd://HOST[:PORT]/EXPORT, nbd+unix:///EXPORT?socket=PATH, nbds:// or nbds+unix://");
+			  "expected nbd://HOST[:PORT]/EXPORT, nbd+unix:///EXPORT?socket=PATH, nbds:// or nbds+unix://, "
+			  "or rephub://HOST[:PORT]");
 		if (!p->call)
 			log_err("volume %s has no tap: expected one in [volume %s], or in [group]", v->name, v->name);
 		return false;
@@ -228,6 +256,11 @@ static bool settle_tap(struct daemon *d, struct protect *p, const struct conf_vo
 	if (there && there->active && (old || d->cfg->taps.all)) {
 		call_fail(p->call, "AlreadyProtected", "volume %s goes to '%s' already, and not to '%s': stop-protect first",
 			  v->name, old ? old : d->cfg->taps.all, tap);
+		return false;
+	}
+	if (uri_is_rephub(d->cfg->taps.all)) {
+		call_fail(p->call, "InvalidArgument", "tap '%s': the whole group goes to the rephub '%s'; expected no tap",
+			  tap, d->cfg->taps.all);
 		return false;
 	}
 	p->old_tap = old ? strdup(old) : NULL;
@@ -307,8 +340,10 @@ static void start_protect(void *owner, struct call *call, struct json_object *ar
 	json_object_object_foreach(arguments, key, value) {
 		if (!strcmp(key, "volume"))
 			continue;
-		ok = conf_set(&conf, strcmp(key, "ring") ? CONF_VOLUME : CONF_GROUP, volume, key,
-			      conf_text(value, buf, sizeof(buf)), error);
+		const char *word = conf_text(value, buf, sizeof(buf));
+		bool whole = !strcmp(key, "ring") || (!strcmp(key, "tap") && uri_is_rephub(word));
+
+		ok = conf_set(&conf, whole ? CONF_GROUP : CONF_VOLUME, volume, key, word, error);
 		if (!ok)
 			break;
 	}
@@ -439,13 +474,10 @@ static void stop_protect(void *owner, struct call *call, struct json_object *arg
 
 static void do_resync(const struct job *job, struct job_result *r)
 {
-	static struct dmdev devs[REPAGENT_MAX_VOLUMES];
-	int i, n = dmdev_list(job->table.group, devs, REPAGENT_MAX_VOLUMES, r->error);
+	struct daemon *d = job->jobs->owner;
 
-	r->result = n < 0 ? DMDEV_FAILED : DMDEV_OK;
-	for (i = 0; i < n && r->result == DMDEV_OK; i++)
-		if (!job->volume[0] || !strcmp(job->volume, devs[i].table.volume))
-			r->result = dmdev_message(devs[i].name, "resync", NULL, 0, r->error);
+	r->result = d->ring->ops->mark_dirty(d->ring, job->table.group, job->volume[0] ? job->volume : NULL,
+					     r->error);
 }
 
 static void resync_done(void *owner, struct job *job)
@@ -469,6 +501,38 @@ static void resync_done(void *owner, struct job *job)
 	value = json_object_new_object();
 	json_object_object_add(value, "volumes", list);
 	call_return(job->arg, value);
+}
+
+/* The tap asked for it. */
+static void marked(void *owner, struct job *job)
+{
+	struct daemon *d = owner;
+
+	d->refresh = true;
+	if (d->tap && d->tap->ops->marked)
+		d->tap->ops->marked(d->tap, job->result.result == DMDEV_OK ? NULL : job->result.error);
+}
+
+/**
+ * commands_mark_dirty - have a volume, or all, read again; tap.mark_dirty
+ * @owner: the daemon
+ * @volume: its name, or NULL
+ *
+ * Return: whether it has begun; it has not while other commands are under way.
+ */
+bool commands_mark_dirty(void *owner, const char *volume)
+{
+	struct daemon *d = owner;
+	struct job *job = jobs_busy(&d->jobs, volume ? volume : "") ? NULL : jobs_new(&d->jobs);
+
+	if (!job)
+		return false;
+	job->command = "resync";
+	snprintf(job->volume, sizeof(job->volume), "%s", volume ? volume : "");
+	snprintf(job->table.group, sizeof(job->table.group), "%s", d->cfg->group);
+	job->work = do_resync;
+	job->done = marked;
+	return job_start(job);
 }
 
 static void resync(void *owner, struct call *call, struct json_object *arguments)
@@ -704,6 +768,7 @@ static void query_dirty(void *owner, struct call *call, struct json_object *argu
 
 /* --- The stream --------------------------------------------------------- */
 
+/* Those that begin with '@' are the daemon's own. */
 static bool label_ok(const char *label)
 {
 	const char *p;
@@ -711,7 +776,7 @@ static bool label_ok(const char *label)
 	for (p = label; *p; p++)
 		if (*p <= ' ' || *p > '~')
 			return false;
-	return p > label && p - label <= REPAGENT_LABEL_MAX;
+	return p > label && *label != '@' && p - label <= REPAGENT_LABEL_MAX;
 }
 
 static void checkpoint(void *owner, struct call *call, struct json_object *arguments)
@@ -724,7 +789,7 @@ static void checkpoint(void *owner, struct call *call, struct json_object *argum
 	int r;
 
 	if (!label_ok(label)) {
-		call_fail(call, "InvalidArgument", "label '%.80s': expected 1 to %d printable ASCII characters without blanks",
+		call_fail(call, "InvalidArgument", "label '%.80s': expected 1 to %d printable ASCII characters without blanks, not beginning with '@'",
 			  label, REPAGENT_LABEL_MAX);
 		return;
 	}

@@ -108,6 +108,21 @@ static void died(struct conn *c)
 		epoll_ctl(c->loop->epfd, EPOLL_CTL_DEL, fd, NULL);
 }
 
+/* A rephub says why in the next session; its log has it, too. */
+static bool refused_frame(struct conn *c, const struct conn_request *rq, uint64_t start, int err)
+{
+	if (err == ESHUTDOWN)
+		fault(c, FAULT_LOST, "the hub ended the session: it shuts down, or another daemon has opened one for this group");
+	else if ((err == EPERM || err == EINVAL) && !start && rq->op == OP_WRITE)
+		fault(c, FAULT_REFUSED, "it will have nothing of this group from here (%s); its log says why", strerror(err));
+	else if (err == EPERM || err == EINVAL)
+		fault(c, FAULT_LOST, "it refused a %s at byte %" PRIu64 " of the log (%s); its log says why",
+		      op_name[rq->op], start, strerror(err));
+	else
+		return false;
+	return true;
+}
+
 static void failed(struct conn *c, const struct conn_request *rq, uint64_t start,
 		   uint64_t len, int err)
 {
@@ -121,6 +136,8 @@ static void failed(struct conn *c, const struct conn_request *rq, uint64_t start
 		      strerror(err));
 		return;
 	}
+	if (c->frame_max && refused_frame(c, rq, start, err))
+		return;
 	if (err == ESHUTDOWN)
 		fault(c, FAULT_LOST, "the server is shutting down");
 	else if (rq->op == OP_FLUSH || rq->op == OP_PROBE)

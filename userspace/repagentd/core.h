@@ -79,11 +79,13 @@ void daemon_refresh(struct daemon *d);
 int daemon_pause(struct daemon *d, bool on);
 void daemon_stop(struct daemon *d, const char *who, const char *reason);
 void daemon_look(struct daemon *d);
+int daemon_choose_tap(struct daemon *d);
 
 /* commands.c */
 extern const struct command daemon_commands[];
 void commands_begin(struct daemon *d);
 void commands_run(struct daemon *d);
+bool commands_mark_dirty(void *owner, const char *volume);
 void commands_tell(void *owner, enum report_change change, const struct repagent_volume_info *v);
 void commands_reader_changed(void *owner, enum reader_state before);
 

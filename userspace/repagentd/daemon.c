@@ -298,6 +298,32 @@ static int serve(struct daemon *d, uint64_t until, bool *done)
 	return *done ? 0 : plan_sleep(d, until);
 }
 
+/* A tap of the kind that the configuration asks for. */
+static int new_tap(struct daemon *d)
+{
+	d->tap = uri_is_rephub(d->cfg->taps.all) ? logtap_new(d->cfg, &d->loop, &d->stream) :
+		 mirror_new(d->cfg, &d->loop, &d->stream);
+	if (!d->tap)
+		return -ENOMEM;
+	d->tap->mark_dirty = commands_mark_dirty;
+	d->tap->owner = d;
+	return d->paused ? d->tap->ops->pause(d->tap, true) : 0;
+}
+
+/**
+ * daemon_choose_tap - the tap of all volumes is another one
+ * @d: the daemon
+ *
+ * Return: 0 or a negative errno.
+ */
+int daemon_choose_tap(struct daemon *d)
+{
+	if (!d->ring)
+		return 0;
+	d->tap->ops->free(d->tap);
+	return new_tap(d);
+}
+
 /* A group came: begin at its first unacknowledged record. */
 static int attach(struct daemon *d, struct ring *ring)
 {
@@ -316,14 +342,12 @@ static int attach(struct daemon *d, struct ring *ring)
 	r = stream_open(&d->stream, ring);
 	if (r < 0)
 		return r;
-	d->tap = mirror_new(d->cfg, &d->loop, &d->stream);
-	if (!d->tap)
-		return -ENOMEM;
+	r = new_tap(d);
+	if (r < 0)
+		return r;
 	stats_begin(&d->sampled, &d->stream, d->loop.now);
 	stats_begin(&d->printed, &d->stream, d->loop.now);
 	r = watch_fd(d, ring->fd, EPOLLIN | EPOLLPRI, &d->ring_watch);
-	if (!r && d->paused)
-		r = d->tap->ops->pause(d->tap, true);
 	tell_group(d, true);
 	return r;
 }

@@ -61,6 +61,20 @@ static int group_dirty(struct ring *ring, struct repagent_dirty *dirty)
 	return call(ring, REPAGENT_IOC_DIRTY, dirty);
 }
 
+static enum dmdev_result group_mark_dirty(struct ring *ring, const char *group, const char *volume,
+					  char *error)
+{
+	static struct dmdev devs[REPAGENT_MAX_VOLUMES];
+	int i, n = dmdev_list(group, devs, REPAGENT_MAX_VOLUMES, error);
+	enum dmdev_result r = n < 0 ? DMDEV_FAILED : DMDEV_OK;
+
+	(void)ring;
+	for (i = 0; i < n && r == DMDEV_OK; i++)
+		if (!volume || !strcmp(volume, devs[i].table.volume))
+			r = dmdev_message(devs[i].name, "resync", NULL, 0, error);
+	return r;
+}
+
 static const struct ring_ops group_ops = {
 	.info	= group_info,
 	.volume	= group_volume,
@@ -69,6 +83,7 @@ static const struct ring_ops group_ops = {
 	.wait	= group_wait,
 	.emit	= group_emit,
 	.dirty	= group_dirty,
+	.mark_dirty = group_mark_dirty,
 };
 
 /**

@@ -26,7 +26,8 @@
  */
 #include <errno.h>
 #include <inttypes.h>
-#include <json.h>
+#include <json-c/json.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -45,6 +46,7 @@
 #define FRAMES		12	/* in flight */
 #define EAGER		2	/* a frame that is not full waits while so many are in flight */
 #define UUID_TEXT	37
+#define LOG_SIZE	(UINT64_C(1) << 60)	/* of the export, by which a rephub is known */
 #define TIMED		"@timed"	/* label of our checkpoints */
 
 enum log_state { DOWN, CONNECT, HELLO, SESSION, LOST, SETTLE, STREAM };
@@ -73,11 +75,17 @@ struct out {
  * @pause:	before the next try, ns
  * @dry:	the stream has no further record now
  * @paused:	DOWN lasts until that is over
- * @marking:	volumes are being marked dirty
+ * @marking:	volumes are being marked dirty; @doubted: index of the one, or -1
+ * @next_mark:	not before, ns
+ * @unsure:	there may be a volume to be marked
  * @got:	HELLO, or the read of the session block, was answered
  * @block, @hello: for these two
  * @session:	of the block
  * @hub, @group, @generation: whom we spoke to last; zeroes: nobody
+ * @base_incarnation, @base_seq: where the hub was when this incarnation began, as
+ *		far as we know; zeroes: we do not
+ * @sure:	ids of the volumes whose maps the hub agrees with, or that are
+ *		marked dirty, at their index
  * @offset:	where the next frame goes
  * @frame_bytes: payload that makes a frame full
  * @open:	the frame that is being filled; open.buf NULL: none
@@ -106,6 +114,8 @@ struct logtap {
 	bool paused;
 	bool warned;
 	bool marking;
+	bool unsure;
+	uint64_t next_mark;
 	bool got;
 	struct conn conn;
 	unsigned char hello[FRAME_ALIGN];
@@ -114,6 +124,9 @@ struct logtap {
 	struct session session;
 	uint8_t hub[16], group[16];
 	uint64_t generation;
+	uint64_t base_incarnation, base_seq;
+	uint16_t sure[REPAGENT_MAX_VOLUMES];
+	int doubted;
 	uint64_t offset;
 
 	uint64_t frame_bytes;
@@ -314,22 +327,33 @@ static int go_stream(struct logtap *l)
 }
 
 /*
- * Whether the hub has what the volumes' maps rest on: it is known to lack
- * nothing but what is dirty.
+ * A volume whose write-intent map was relied on when it was activated: does the
+ * hub have what the map does not list?  Return the index of the first for which
+ * that is not known, or -1.
  */
-static bool maps_agree(const struct logtap *l)
+static int first_doubted(struct logtap *l)
 {
-	const struct session *s = &l->session;
-	unsigned int i;
+	int i;
 
 	for (i = 0; i < REPAGENT_MAX_VOLUMES; i++) {
 		const struct repagent_volume_info *v = &l->stream->volume[i].info;
 
-		if (v->id && v->map_incarnation &&
-		    (v->map_incarnation != s->incarnation || v->map_seq > s->seq))
-			return false;
+		if (!v->id || v->id == l->sure[i])
+			continue;
+		if (v->map_incarnation && v->map_incarnation != l->stream->incarnation &&
+		    (v->map_incarnation != l->base_incarnation || v->map_seq > l->base_seq))
+			return i;
+		l->sure[i] = v->id;
 	}
-	return true;
+	return -1;
+}
+
+static void all_sure(struct logtap *l)
+{
+	unsigned int i;
+
+	for (i = 0; i < REPAGENT_MAX_VOLUMES; i++)
+		l->sure[i] = l->stream->volume[i].info.id;
 }
 
 /*
@@ -351,8 +375,7 @@ static int begin_lost(struct logtap *l)
 		snprintf(l->tap.why, sizeof(l->tap.why), "the hub has nothing of this group: everything is read again");
 	log_warn("%s (%s)", l->tap.why, l->tap.uri);
 	l->state = LOST;
-	l->marking = false;
-	l->deadline = l->loop->now;
+	l->deadline = UINT64_MAX;
 	return stream_hub(l->stream, false, REPAGENT_REASON_HUB_REFUSED);
 }
 
@@ -414,7 +437,8 @@ static int judge_session(struct logtap *l)
 		return r;
 	if (s->incarnation == st->incarnation && s->seq > st->info.committed)
 		return lose(l, FAULT_REFUSED, "it says it has record %" PRIu64 ", and the last one here is %" PRIu64
-			    "; look at the hub: does another host write to this group?", s->seq, st->info.committed);
+			    "; look at the hub: does another host write to this group?", s->seq,
+			    (uint64_t)st->info.committed);
 	memcpy(l->hub, s->hub, sizeof(l->hub));
 	memcpy(l->group, s->group, sizeof(l->group));
 	l->generation = s->generation;
@@ -427,9 +451,23 @@ static int judge_session(struct logtap *l)
 		st->next = s->seq + 1;
 		return r < 0 ? r : go_stream(l);
 	}
-	if (!st->acked && s->incarnation != st->incarnation && maps_agree(l))
-		return go_stream(l);
-	return begin_lost(l);
+	if (st->acked || s->incarnation == st->incarnation)
+		return begin_lost(l);
+	/* A new life of the ring, of which the hub has nothing yet. */
+	l->base_incarnation = s->incarnation;
+	l->base_seq = s->seq;
+	return first_doubted(l) < 0 ? go_stream(l) : begin_lost(l);
+}
+
+/* Have a volume, or with -1 all, marked dirty; the answer is logtap_marked().  Return whether it begins. */
+static bool mark(struct logtap *l, int i)
+{
+	if (l->marking || l->loop->now < l->next_mark)
+		return false;
+	l->doubted = i;
+	l->marking = l->tap.mark_dirty(l->tap.owner, i < 0 ? NULL : l->stream->volume[i].info.name);
+	l->next_mark = l->marking ? l->loop->now : l->loop->now + MARK_LOOK;
+	return l->marking;
 }
 
 /* --- Frames --------------------------------------------------------------- */
@@ -465,6 +503,7 @@ static bool begin_frame(struct logtap *l, uint64_t seq)
 			snprintf(fv.name, sizeof(fv.name), "%s", v->name);
 			frame_add_volume(&l->open, &fv);
 		}
+		l->unsure |= v->id != l->told[i];
 		l->told[i] = v->id;
 	}
 	return true;
@@ -498,11 +537,12 @@ static bool add_record(struct logtap *l, const struct record *r)
 }
 
 /* Send the open frame.  Return false while the line has enough. */
-static bool send_frame(struct logtap *l, uint64_t acked)
+static bool send_frame(struct logtap *l)
 {
+	uint64_t acked = l->durable;
 	unsigned int place = (l->first + l->nr) % FRAMES;
 	struct out *o = &l->out[place];
-	size_t size = frame_room(&l->open);
+	size_t size = (l->open.len + FRAME_ALIGN - 1) & ~(size_t)(FRAME_ALIGN - 1);
 
 	if (l->nr == FRAMES || !conn_takes(&l->conn, l->offset, l->offset + size, size))
 		return false;
@@ -510,7 +550,7 @@ static bool send_frame(struct logtap *l, uint64_t acked)
 	*o = (struct out) {
 		.buf = l->open.buf, .last = l->open.h.last, .records = l->open_records, .bytes = l->open_bytes,
 	};
-	frame_place(o->buf, l->offset, acked);
+	frame_place(o->buf, l->offset, acked < l->open.h.first ? acked : 0);
 	l->open.buf = NULL;
 	l->nr++;
 	conn_write(&l->conn, o->buf, l->offset, size, place);
@@ -554,12 +594,15 @@ static int take(struct logtap *l)
 				l->checkpoint = l->loop->now + l->cfg->checkpoint;
 			if (l->open_bytes < l->frame_bytes)
 				continue;
+		} else if (!l->open_records) {
+			log_err("record %" PRIu64 " fits into no frame", rec.seq);
+			return -EBADMSG;
 		}
-		if (!send_frame(l, l->durable))
+		if (!send_frame(l))
 			break;
 	}
 	if (l->dry && l->open.buf && l->nr < EAGER)
-		send_frame(l, l->durable);
+		send_frame(l);
 	return moved;
 }
 
@@ -614,6 +657,20 @@ static int timed_checkpoint(struct logtap *l)
 	return r == -EAGAIN || r == -ENOSPC ? 0 : r;
 }
 
+/*
+ * A volume that came later, and that the hub may not have what it rests on: is
+ * read again, and its image at the hub is torn until that is done.
+ */
+static void doubt(struct logtap *l)
+{
+	int i = l->unsure ? first_doubted(l) : -1;
+
+	l->unsure = i >= 0;
+	if (i >= 0 && mark(l, i))
+		log_notice("volume %s: the hub is not known to have what its write-intent map rests on; all of it is read again",
+			   l->stream->volume[i].info.name);
+}
+
 static int stream_on(struct logtap *l)
 {
 	bool more;
@@ -622,6 +679,7 @@ static int stream_on(struct logtap *l)
 	r = timed_checkpoint(l);
 	if (r < 0)
 		return r;
+	doubt(l);
 	do {
 		count_answered(l);
 		r = take(l);
@@ -647,29 +705,23 @@ static int stream_on(struct logtap *l)
 
 /* --- The hub has lost something ------------------------------------------- */
 
-/* Have all volumes marked dirty; the answer is logtap_marked(). */
-static void mark_all(struct logtap *l)
-{
-	if (l->marking || l->loop->now < l->deadline)
-		return;
-	l->marking = l->tap.mark_dirty(l->tap.owner);
-	l->deadline = l->marking ? UINT64_MAX : l->loop->now + MARK_LOOK;
-}
-
 static void logtap_marked(struct tap *tap, const char *error)
 {
 	struct logtap *l = to_logtap(tap);
 
-	if (l->state != LOST || !l->marking)
-		return;
+	if (!l->marking)
+		return;		/* another tap's */
 	l->marking = false;
-	l->deadline = l->loop->now;
-	if (!error) {
+	if (error) {
+		log_err("what is to be read again cannot be marked (%s): trying again", error);
+		l->next_mark = l->loop->now + l->cfg->retry_max;
+	} else if (l->doubted >= 0) {
+		l->sure[l->doubted] = l->stream->volume[l->doubted].info.id;
+	} else if (l->state == LOST) {
+		all_sure(l);
 		l->state = SETTLE;
-		return;
+		l->deadline = l->loop->now;
 	}
-	log_err("the volumes cannot be marked to be read again (%s): trying again", error);
-	l->deadline += l->cfg->retry_max;
 }
 
 /*
@@ -706,9 +758,10 @@ static int settle(struct logtap *l)
 	gap.time = (uint64_t)ts.tv_sec * NSEC_PER_SEC + (uint64_t)ts.tv_nsec;
 	add_record(l, &gap);
 	stream_skip(st, gap.seq);
-	l->answered = l->durable = st->acked;
-	send_frame(l, 0);
-	return go_stream(l);
+	r = go_stream(l);
+	/* As if nothing were at the hub, which is almost so. */
+	l->answered = l->durable = st->acked < gap.seq ? st->acked : 0;
+	return r;
 }
 
 /* --- The tap -------------------------------------------------------------- */
@@ -762,7 +815,7 @@ static int step(struct logtap *l)
 			r = judge_session(l);
 		break;
 	case LOST:
-		mark_all(l);
+		mark(l, -1);
 		break;
 	case SETTLE:
 		r = settle(l);
@@ -823,10 +876,14 @@ static uint64_t logtap_deadline(const struct tap *tap)
 	const struct logtap *l = to_logtap(tap);
 	uint64_t until = earlier(earlier(l->deadline, l->next_tick), l->next_look);
 
+	if (l->state == LOST && !l->marking)
+		until = earlier(until, l->next_mark);
 	if (l->state != STREAM)
 		return until;
 	if (l->waiting.records && !l->flushing)
 		until = earlier(until, l->since + l->limits.ns);
+	if (l->unsure)
+		until = earlier(until, l->next_mark);
 	return earlier(until, l->checkpoint);
 }
 

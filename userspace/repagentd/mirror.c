@@ -628,6 +628,7 @@ struct tap *mirror_new(const struct config *cfg, struct loop *loop,
 	if (!m)
 		return NULL;
 	m->tap.ops = &mirror_ops;
+	m->tap.kind = "mirror";
 	m->cfg = cfg;
 	m->loop = loop;
 	m->stream = stream;

@@ -10,13 +10,17 @@
 #include <stdint.h>
 #include <linux/dm-repagent.h>
 
+#include "../common/dmdev.h"
+
 struct ring;
 
 /*
  * struct ring_ops - the ioctls of Documentation/abi.md.
  *
  * Each returns 0 or a negative errno; wait() returns 1 if what is to be waited
- * for is there already.
+ * for is there already.  mark_dirty(), which is no ioctl but a message to the
+ * mapped devices, has a volume of the group, or with NULL all, read again as a
+ * whole; it may wait for I/O, and error gets DMDEV_ERROR_MAX bytes of a sentence.
  */
 struct ring_ops {
 	int (*info)(struct ring *ring, struct repagent_info *info);
@@ -26,6 +30,8 @@ struct ring_ops {
 	int (*wait)(struct ring *ring, const struct repagent_wait *wait);
 	int (*emit)(struct ring *ring, struct repagent_emit *emit);
 	int (*dirty)(struct ring *ring, struct repagent_dirty *dirty);
+	enum dmdev_result (*mark_dirty)(struct ring *ring, const char *group, const char *volume,
+					char *error);
 };
 
 /*

@@ -199,6 +199,10 @@ static struct json_object *hub_object(const struct daemon *d)
 
 	add(o, "connected", json_object_new_boolean(d->ring && d->tap->connected));
 	add_text(o, "why", d->ring ? d->tap->why : "");
+	add(o, "tap", d->ring ? json_object_new_string(d->tap->kind) : NULL);
+	add(o, "uri", d->ring && d->tap->uri[0] ? json_object_new_string(d->tap->uri) : NULL);
+	if (d->ring && d->tap->ops->describe)
+		d->tap->ops->describe(d->tap, o);
 	return o;
 }
 

@@ -10,6 +10,7 @@
 #include "loop.h"
 #include "stream.h"
 
+struct json_object;
 struct tap;
 
 /* What a tap waits for. */
@@ -27,6 +28,9 @@ enum tap_want {
  * @want:	see above
  * @deadline:	when to call @run if nothing else happens, ns
  * @pause:	close the connections and tell the kernel, or go on; 0 or a negative errno
+ * @marked:	what tap.mark_dirty began is done; or has failed, for a reason.  NULL:
+ *		it is never begun
+ * @describe:	add what is to be known of the hub to the status; may be NULL
  * @free:	disconnect
  */
 struct tap_ops {
@@ -35,21 +39,34 @@ struct tap_ops {
 	enum tap_want (*want)(const struct tap *tap);
 	uint64_t (*deadline)(const struct tap *tap);
 	int (*pause)(struct tap *tap, bool on);
+	void (*marked)(struct tap *tap, const char *error);
+	void (*describe)(const struct tap *tap, struct json_object *o);
 	void (*free)(struct tap *tap);
 };
 
 /*
  * struct tap - what all taps have, for those who report.
+ * @kind:	a word
+ * @uri:	of the hub; empty where each volume has its own
  * @connected:	the hub takes the stream
  * @why:	why it does not
+ * @mark_dirty:	of whoever made the tap: have a volume, or with NULL all, read
+ *		again as a whole.  Return whether it began: ops.marked tells the end
+ * @owner:	for mark_dirty
  */
 struct tap {
 	const struct tap_ops *ops;
+	const char *kind;
+	char uri[URI_MAX];
 	bool connected;
 	char why[600];
+	bool (*mark_dirty)(void *owner, const char *volume);
+	void *owner;
 };
 
 struct tap *mirror_new(const struct config *cfg, struct loop *loop,
+		       struct stream *stream);
+struct tap *logtap_new(const struct config *cfg, struct loop *loop,
 		       struct stream *stream);
 
 #endif /* REPAGENT_TAP_H */

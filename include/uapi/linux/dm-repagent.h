@@ -203,6 +203,10 @@ struct repagent_info {
  * @busy_seq:	the ring's first busy record if it is this volume's, else 0
  * @reach:	sectors: no record in the ring goes beyond; more than @sectors
  *		after the volume has shrunk
+ * @map_incarnation, @map_seq: what the hub had made durable when the volume's
+ *		write-intent map was relied on, until the first record since then
+ *		is acknowledged; then, and without a map, 0. A hub that lacks
+ *		this has lost something: all of the volume is to be read again
  */
 struct repagent_volume_info {
 	__u32	index;
@@ -218,7 +222,9 @@ struct repagent_volume_info {
 	__u64	busy_seq;
 	__u64	reach;
 	char	name[REPAGENT_NAME_MAX + 1];
-	__u64	reserved[3];
+	__u64	map_incarnation;
+	__u64	map_seq;
+	__u64	reserved[1];
 };
 
 /* struct repagent_ack - everything up to @seq is durable at the hub. */
