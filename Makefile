@@ -116,6 +116,7 @@ $(obj)/repctl.a: $(filter-out $(repctl_main),$(repctl_objects))
 $(obj)/reader.a: $(filter-out $(reader_main),$(reader_objects))
 $(obj)/repagentd.a: $(filter-out $(repagentd_main),$(repagentd_objects))
 $(obj)/tools.a: $(tool_objects)
+$(obj)/unit.a: $(unit_objects)
 
 $(tools:%=$(BUILD)/bin/tests/%): $(BUILD)/bin/tests/%: $(obj)/tests/tools/%.o $(if $(tool_objects),$(obj)/tools.a)
 	$(link) -lpthread
@@ -128,7 +129,7 @@ $(BUILD)/bin/tests/pullhub: $(obj)/tests/pullhub/pullhub.o $(obj)/tools.a
 	$(link) $$(pkg-config --libs libnbd)
 $(obj)/tests/pullhub/pullhub.o: | $(obj)/have-libnbd
 
-$(units:%=$(BUILD)/bin/tests/unit/%): $(BUILD)/bin/tests/unit/%: $(obj)/tests/unit/%.o $(unit_objects) \
+$(units:%=$(BUILD)/bin/tests/unit/%): $(BUILD)/bin/tests/unit/%: $(obj)/tests/unit/%.o $(obj)/unit.a \
 		$(obj)/repctl.a $(obj)/repagentd.a $(obj)/reader.a $(obj)/nbdserver.a $(obj)/tools.a
 	$(link) $$(pkg-config --libs cmocka $(repagentd_needs) $(reader_needs)) $(nbdserver_libs)
 

@@ -20,6 +20,9 @@ struct simstate {
 	uint64_t wait_seq, wait_events;
 	uint64_t calls;
 	struct repagent_hub hub;
+	bool tracks;
+	uint32_t capture;
+	unsigned int marks;
 	uint16_t last_id;
 	struct repagent_volume_info volume[REPAGENT_MAX_VOLUMES];
 	uint64_t tail[];	/* of each slot: where its payload ends */
@@ -88,7 +91,7 @@ static int sim_info(struct ring *ring, struct repagent_info *info)
 	lock(sim);
 	sim->state->calls++;
 	info->abi_version = REPAGENT_ABI_VERSION;
-	info->capture = REPAGENT_CAPTURE_STREAM;
+	info->capture = sim->state->capture;
 	for (i = 0; i < REPAGENT_MAX_VOLUMES; i++)
 		info->nr_volumes += sim->state->volume[i].id != 0;
 	info->incarnation = sim->header->incarnation;
@@ -121,12 +124,34 @@ static int sim_volume(struct ring *ring, struct repagent_volume_info *info)
 	return r;
 }
 
+/* As the kernel leaves the state STREAM, and comes back. */
+static void change_capture(struct simring *sim, const struct repagent_hub *hub)
+{
+	struct repagent_slot gap = { .type = REPAGENT_REC_GAP, .aux = (int)hub->reason };
+	struct simstate *st = sim->state;
+	unsigned char *payload;
+	unsigned int i;
+
+	if (hub->reason && st->capture == REPAGENT_CAPTURE_STREAM) {
+		simring_commit(sim, simring_reserve(sim, &gap, &payload), REPAGENT_SLOT_READY);
+		st->capture = REPAGENT_CAPTURE_TRACK;
+	} else if (hub->connected && st->capture == REPAGENT_CAPTURE_TRACK) {
+		for (i = 0; i < REPAGENT_MAX_VOLUMES; i++)
+			if (st->volume[i].id)
+				simring_put(sim, REPAGENT_REC_RESYNC_BEGIN, st->volume[i].id, 0,
+					    st->volume[i].sectors * 512, NULL);
+		st->capture = REPAGENT_CAPTURE_STREAM;
+	}
+}
+
 static int sim_hub(struct ring *ring, const struct repagent_hub *hub)
 {
 	struct simring *sim = to_sim(ring);
 
 	if (hub->incarnation != sim->header->incarnation)
 		return -EINVAL;
+	if (sim->state->tracks)
+		change_capture(sim, hub);
 	lock(sim);
 	sim->state->calls++;
 	sim->state->hub = *hub;
@@ -186,9 +211,21 @@ static int sim_emit(struct ring *ring, struct repagent_emit *emit)
 {
 	bool label = emit->type == REPAGENT_REC_CHECKPOINT;
 
+	if (to_sim(ring)->state->capture != REPAGENT_CAPTURE_STREAM)
+		return -EAGAIN;
 	emit->seq = simring_put(to_sim(ring), emit->type, 0, 0, label ? strlen(emit->label) + 1 : 0,
 				label ? emit->label : NULL);
 	return 0;
+}
+
+static enum dmdev_result sim_mark_dirty(struct ring *ring, const char *group, const char *volume,
+					char *error)
+{
+	(void)group;
+	(void)volume;
+	(void)error;
+	__atomic_add_fetch(&to_sim(ring)->state->marks, 1, __ATOMIC_SEQ_CST);
+	return DMDEV_OK;
 }
 
 static const struct ring_ops sim_ops = {
@@ -198,6 +235,7 @@ static const struct ring_ops sim_ops = {
 	.ack	= sim_ack,
 	.wait	= sim_wait,
 	.emit	= sim_emit,
+	.mark_dirty = sim_mark_dirty,
 };
 
 /* Map the ring's memory, its payload twice in a row. */
@@ -256,6 +294,7 @@ struct simring *simring_new(uint32_t nr_slots, uint64_t payload_size)
 	if (sim->state == MAP_FAILED)
 		abort();
 	sim->state->head = 1;
+	sim->state->capture = REPAGENT_CAPTURE_STREAM;
 	sim->state->wait_seq = UINT64_MAX;
 	pthread_mutexattr_init(&attr);
 	pthread_mutexattr_setpshared(&attr, PTHREAD_PROCESS_SHARED);
@@ -330,6 +369,38 @@ void simring_resize_volume(struct simring *sim, uint16_t id, uint64_t bytes)
 	find(sim, id)->sectors = bytes / 512;
 	event(sim);
 	unlock(sim);
+}
+
+/**
+ * simring_set_map - say what a volume's write-intent map was relied on with
+ * @sim: the ring
+ * @id: of the volume
+ * @incarnation, @seq: what the hub had made durable
+ */
+void simring_set_map(struct simring *sim, uint16_t id, uint64_t incarnation, uint64_t seq)
+{
+	lock(sim);
+	find(sim, id)->map_incarnation = incarnation;
+	find(sim, id)->map_seq = seq;
+	unlock(sim);
+}
+
+/**
+ * simring_track - have the ring leave STREAM as the kernel does
+ * @sim: the ring; nothing may be put into it while it is in TRACK
+ */
+void simring_track(struct simring *sim)
+{
+	sim->state->tracks = true;
+}
+
+/**
+ * simring_marks - how often volumes were marked dirty
+ * @sim: the ring
+ */
+unsigned int simring_marks(struct simring *sim)
+{
+	return __atomic_load_n(&sim->state->marks, __ATOMIC_SEQ_CST);
 }
 
 /**

@@ -29,6 +29,9 @@ void simring_free(struct simring *sim);
 uint16_t simring_add_volume(struct simring *sim, const char *name, uint64_t bytes);
 void simring_resize_volume(struct simring *sim, uint16_t id, uint64_t bytes);
 void simring_remove_volume(struct simring *sim, uint16_t id);
+void simring_set_map(struct simring *sim, uint16_t id, uint64_t incarnation, uint64_t seq);
+void simring_track(struct simring *sim);
+unsigned int simring_marks(struct simring *sim);
 
 uint64_t simring_reserve(struct simring *sim, const struct repagent_slot *slot,
 			 unsigned char **payload);
