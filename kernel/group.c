@@ -364,6 +364,10 @@ static int get_volume(struct rep_group *g, struct repagent_volume_info *info)
 	info->reach = info->sectors;
 	if (g->ring.acked < v->reach_seq)
 		info->reach = max(info->reach, v->reach);
+	if (g->ring.acked < v->map_until) {
+		info->map_incarnation = v->map_incarnation;
+		info->map_seq = v->map_seq;
+	}
 	if (busy < g->ring.head &&
 	    g->ring.slots[busy & (g->ring.nr_slots - 1)].volume == v->id)
 		info->busy_seq = busy;
@@ -1216,9 +1220,12 @@ void rep_volume_activate(struct rep_target *t)
 	sector_t old = v->dirty.sectors;
 	bool joins = !v->active, ok = true, clean = false;
 	bool mapped = joins && t->map && rep_map_trusted(t->map, origin_writes(t));
+	u64 rests_on = 0, rests_on_seq = 0;
 	bool all = joins ? !mapped : v->active->origin->bdev != t->origin->bdev ||
 				     v->origin_writes != origin_writes(t);
 
+	if (mapped)
+		rests_on = rep_map_durable(t->map, &rests_on_seq);
 	/* Only this device's methods change what active and map are. */
 	if (t->map)
 		rep_map_start(t, all);
@@ -1244,6 +1251,11 @@ void rep_volume_activate(struct rep_target *t)
 		clean = rep_map_dirty(t->map, &v->dirty);
 		rep_image_dirty(v, clean ? REPAGENT_REASON_NONE : REPAGENT_REASON_UNCLEAN);
 		rep_resync_restart(v);
+	}
+	if (joins) {
+		v->map_incarnation = rests_on;
+		v->map_seq = rests_on_seq;
+		v->map_until = g->ring.head;
 	}
 	if (g->capture == REPAGENT_CAPTURE_INIT)
 		g->reason = v->reason;

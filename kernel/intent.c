@@ -1027,6 +1027,19 @@ bool rep_map_dirty(struct rep_map *m, struct rep_dirty *d)
 }
 
 /**
+ * rep_map_durable - what the hub had made durable when a bit was last cleared
+ * @m: the map, before rep_map_start()
+ * @seq: out: the number
+ *
+ * Return: the incarnation it is of; 0: no bit was ever cleared.
+ */
+u64 rep_map_durable(const struct rep_map *m, u64 *seq)
+{
+	*seq = le64_to_cpu(m->super.durable_seq);
+	return le64_to_cpu(m->super.durable_incarnation);
+}
+
+/**
  * rep_map_start - a volume is about to be written
  * @t: the target that is being resumed; has a map
  * @all: all of the volume is dirty

@@ -249,6 +249,9 @@ struct rep_volume {
 	u64			reach;		/* sectors before it shrank ... */
 	u64			reach_seq;	/* ... the last record that may go beyond its size */
 	u64			origin_writes;	/* the origin's counter when it was suspended */
+	u64			map_incarnation;	/* what its map rested on when it was activated ... */
+	u64			map_seq;
+	u64			map_until;	/* ... told until this record is acknowledged; lock */
 
 	/* rep_group.lock */
 	enum repagent_image	image;
@@ -322,6 +325,7 @@ int rep_map_new(struct rep_target *t);
 void rep_map_free(struct rep_map *m);
 bool rep_map_trusted(const struct rep_map *m, u64 origin_writes);
 bool rep_map_dirty(struct rep_map *m, struct rep_dirty *d);
+u64 rep_map_durable(const struct rep_map *m, u64 *seq);
 void rep_map_start(struct rep_target *t, bool all);
 void rep_map_stop(struct rep_volume *v, u64 origin_writes);
 bool rep_map_covers(struct rep_map *m, sector_t sector, sector_t nr_sectors);
