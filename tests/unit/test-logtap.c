@@ -429,6 +429,7 @@ static void test_hub_emptied(void **state)
 static void maps(uint64_t map_incarnation, uint64_t map_seq, unsigned int marks)
 {
 	const struct fakehub_position then = { SESSION_SIZE, 77, 500 };
+	struct fakehub_contents c;
 	struct bench b;
 
 	begin(&b);
@@ -443,6 +444,8 @@ static void maps(uint64_t map_incarnation, uint64_t map_seq, unsigned int marks)
 	assert_int_equal(simring_marks(b.sim), marks);
 	bench_stop(&b);
 	nothing_refused();
+	replay(&b, &c);
+	assert_int_equal(c.gaps, marks);
 	finish(&b);
 }
 
