@@ -472,6 +472,7 @@ void fakehub_replay(const struct fakehub *h, uint64_t from, const struct fakehub
 		    !frame_open(&r, &hdr, h->log + at + FRAME_HEADER, raw, error))
 			fail_msg("at %lu: %s", at, error);
 		contents->frames++;
+		contents->packed += (hdr.flags & FRAME_ZSTD) != 0;
 		numbers += hdr.last - hdr.first + 1;
 		while (frame_next_volume(&r, &v) > 0)
 			for (i = 0; i < nr; i++)

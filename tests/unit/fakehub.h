@@ -71,7 +71,7 @@ struct fakehub_volume {
 
 /* struct fakehub_contents - what a log has */
 struct fakehub_contents {
-	uint64_t frames, records, voids, fua, gaps, begins, timed, labels, verifies;
+	uint64_t frames, packed, records, voids, fua, gaps, begins, timed, labels, verifies;
 	uint64_t first_gap_begins;	/* RESYNC_BEGINs behind the last GAP */
 };
 

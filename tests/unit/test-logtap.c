@@ -893,6 +893,108 @@ static void test_control(void **state)
 	finish(&b);
 }
 
+/* Frames are compressed where the hub takes that and they shrink. */
+static void test_compress(void **state)
+{
+	static unsigned char data[64 * KIB];
+	struct fakehub_contents c;
+	struct bench b;
+	int i, zstd;
+
+	(void)state;
+	for (zstd = 0; zstd < 2; zstd++) {
+		begin(&b);
+		b.cfg.compress = 1;
+		hub->session.zstd = zstd;
+		start_hub(&b);
+		bench_start(&b);
+		for (i = 0; i < 50; i++) {
+			memset(data, i, sizeof(data));
+			memcpy(b.disk[0].oracle + i * 512, data, sizeof(data));
+			simring_put(b.sim, REPAGENT_REC_WRITE, b.disk[0].id, (uint64_t)i * 512, sizeof(data), data);
+			bench_put(&b, 5);
+		}
+		bench_drained(&b);
+		bench_stop(&b);
+		nothing_refused();
+		replay(&b, &c);
+		assert_true(zstd ? c.packed > 0 : !c.packed);
+		finish(&b);
+	}
+}
+
+/*
+ * Another hub, and one that was emptied, are told from the one that the group was at, by this daemon or the one
+ * before; a person can have it taken.
+ */
+static void test_another_hub(void **state)
+{
+	char path[128], file[128], error[CLIENT_ERROR_MAX];
+	struct fakehub_contents contents;
+	struct client c;
+	struct bench b;
+	uint64_t acked;
+	FILE *f;
+	int i;
+
+	(void)state;
+	for (i = 0; i < 3; i++) {
+		begin(&b);
+		simring_track(b.sim);
+		b.cfg.state_dir = bench_dir;
+		b.cfg.control = bench_path(path, sizeof(path), "control");
+		unlink(bench_path(file, sizeof(file), "sim.hub"));
+		start_hub(&b);
+		bench_start(&b);
+		bench_put(&b, 50);
+		bench_drained(&b);
+		acked = simring_acked(b.sim);
+		kill_hub(&b);
+		if (i) {
+			bench_end(&b.daemon, SIGKILL);
+			bench_start(&b);
+		}
+		/* Its group is another one, or it is another hub. */
+		if (i < 2)
+			hub->session.group[3] ^= 1;
+		else
+			hub->session.hub[3] ^= 1;
+		fakehub_set_back(hub, NULL);
+		start_hub(&b);
+		assert_true(simring_wait_hub(b.sim, 0, REPAGENT_REASON_HUB_REFUSED, 10));
+		usleep(300000);
+		assert_int_equal(simring_marks(b.sim), 0);
+		assert_int_equal(simring_acked(b.sim), acked);
+		bench_await(path);
+		if (!client_connect(&c, path, 10000, error))
+			fail_msg("%s", error);
+		json_object_put(call(&c, "resync", NULL));
+		client_close(&c);
+		assert_true(simring_wait_hub(b.sim, 1, REPAGENT_REASON_NONE, 10));
+		assert_in_range(simring_marks(b.sim), 1, 2);
+		resync(&b);
+		bench_drained(&b);
+		bench_stop(&b);
+		nothing_refused();
+		replay(&b, &contents);
+		assert_int_equal(contents.gaps, 1);
+		finish(&b);
+	}
+
+	/* What is remembered is damaged: it goes on. */
+	f = fopen(file, "w");
+	fputs("hub 11111111-1111-1111-1111-11111111111x\ngroup 2\n", f);
+	fclose(f);
+	begin(&b);
+	b.cfg.state_dir = bench_dir;
+	start_hub(&b);
+	bench_start(&b);
+	bench_put(&b, 50);
+	bench_drained(&b);
+	bench_stop(&b);
+	finish(&b);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -916,6 +1018,8 @@ int main(void)
 		cmocka_unit_test(test_volumes),
 		cmocka_unit_test(test_checkpoints),
 		cmocka_unit_test(test_control),
+		cmocka_unit_test(test_compress),
+		cmocka_unit_test(test_another_hub),
 	};
 	int r;
 

@@ -547,6 +547,8 @@ static void resync(void *owner, struct call *call, struct json_object *arguments
 	job = new_job(d, call, "resync", volume ? volume : "");
 	if (!job)
 		return;
+	if (!volume && d->tap->ops->accept)
+		d->tap->ops->accept(d->tap);
 	snprintf(job->table.group, sizeof(job->table.group), "%s", d->cfg->group);
 	job->work = do_resync;
 	job->done = resync_done;

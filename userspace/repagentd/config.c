@@ -45,6 +45,8 @@ void config_apply(struct config *cfg, const struct conf *conf)
 		cfg->tls_certificates = v[CONF_G_TLS_CERTIFICATES];
 	if (v[CONF_G_ALLOW_NO_FLUSH])
 		cfg->allow_no_flush = !strcmp(v[CONF_G_ALLOW_NO_FLUSH], "yes");
+	if (v[CONF_G_COMPRESS])
+		cfg->compress = !strcmp(v[CONF_G_COMPRESS], "zstd");
 	if (v[CONF_G_EPOCH_RECORDS])
 		parse_count(v[CONF_G_EPOCH_RECORDS], &cfg->epoch.records);
 	if (v[CONF_G_EPOCH_SIZE])

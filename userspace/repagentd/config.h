@@ -20,6 +20,8 @@
  * @tls_certificates:	a directory, or NULL
  * @allow_no_flush:	accept a server without FLUSH
  * @control:		path of the control socket, or NULL
+ * @state_dir:		where it is remembered which rephub a group is at, or NULL
+ * @compress:		zstd's level for frames to a rephub; 0: they are not compressed
  * @conf:		the file's volumes and reader, and the ring's size
  */
 struct config {
@@ -37,6 +39,8 @@ struct config {
 	const char *tls_certificates;
 	bool allow_no_flush;
 	const char *control;
+	const char *state_dir;
+	int compress;
 	struct conf conf;
 };
 

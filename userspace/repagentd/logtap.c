@@ -37,6 +37,7 @@
 #include "../common/log.h"
 #include "../common/parse.h"
 #include "conn.h"
+#include "known.h"
 #include "tap.h"
 
 #define TICK		NSEC_PER_SEC
@@ -45,7 +46,7 @@
 #define MARK_LOOK	NSEC_PER_SEC		/* ... at whether volumes can be marked now */
 #define FRAMES		12	/* in flight */
 #define EAGER		2	/* a frame that is not full waits while so many are in flight */
-#define UUID_TEXT	37
+#define RESYNC_HINT	"to have it take the group anew, and read everything again: repctl resync"
 #define LOG_SIZE	(UINT64_C(1) << 60)	/* of the export, by which a rephub is known */
 #define TIMED		"@timed"	/* label of our checkpoints */
 
@@ -81,11 +82,11 @@ struct out {
  * @got:	HELLO, or the read of the session block, was answered
  * @block, @hello: for these two
  * @session:	of the block
- * @hub, @group, @generation: whom we spoke to last; zeroes: nobody
+ * @known:	whom we spoke to last
+ * @foreign:	it is refused because it is another one
  * @base_incarnation, @base_seq: where the hub was when this incarnation began, as
  *		far as we know; zeroes: we do not
- * @sure:	ids of the volumes whose maps the hub agrees with, or that are
- *		marked dirty, at their index
+ * @marked:	ids of the volumes that were marked dirty as a whole, at their index
  * @offset:	where the next frame goes
  * @frame_bytes: payload that makes a frame full
  * @open:	the frame that is being filled; open.buf NULL: none
@@ -93,6 +94,7 @@ struct out {
  * @told:	ids of the volumes that this session knows, at their index
  * @out, @first, @nr: frames in flight, oldest first, in a circle
  * @spare:	buffers that nobody uses
+ * @scratch:	one to compress into, or NULL
  * @answered:	the last record of the unbroken run; @flushing: what the FLUSH
  *		that is under way will make durable, 0: there is none;
  *		@durable: what such a one did
@@ -122,10 +124,10 @@ struct logtap {
 	unsigned char block[SESSION_SIZE];
 
 	struct session session;
-	uint8_t hub[16], group[16];
-	uint64_t generation;
+	struct known known;
+	bool foreign;
 	uint64_t base_incarnation, base_seq;
-	uint16_t sure[REPAGENT_MAX_VOLUMES];
+	uint16_t marked[REPAGENT_MAX_VOLUMES];
 	int doubted;
 	uint64_t offset;
 
@@ -137,6 +139,7 @@ struct logtap {
 	unsigned int first, nr;
 	void *spare[FRAMES + 1];
 	unsigned int nr_spare;
+	void *scratch;
 
 	struct epoch_limits limits;
 	uint64_t answered, flushing, durable;
@@ -150,21 +153,6 @@ struct logtap {
 static struct logtap *to_logtap(const struct tap *tap)
 {
 	return (struct logtap *)tap;
-}
-
-static bool is_zero(const uint8_t *uuid)
-{
-	static const uint8_t none[16];
-
-	return !memcmp(uuid, none, sizeof(none));
-}
-
-static const char *uuid_text(char *text, const uint8_t *u)
-{
-	snprintf(text, UUID_TEXT, "%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x",
-		 u[0], u[1], u[2], u[3], u[4], u[5], u[6], u[7], u[8], u[9], u[10], u[11], u[12], u[13],
-		 u[14], u[15]);
-	return text;
 }
 
 /* --- Buffers and what is in flight --------------------------------------- */
@@ -291,7 +279,7 @@ static int say_hello(struct logtap *l)
 	if (c->size != LOG_SIZE)
 		return lose(l, FAULT_REFUSED, "what listens there is no rephub, for its export has %" PRIu64
 			    " bytes; expected the address of a rephub, or nbd:// for another NBD server", c->size);
-	frame_hello(l->hello, l->group, l->generation, l->stream->incarnation);
+	frame_hello(l->hello, l->known.group, l->known.generation, l->stream->incarnation);
 	l->got = false;
 	l->state = HELLO;
 	l->deadline = l->loop->now + l->cfg->timeout;
@@ -331,29 +319,19 @@ static int go_stream(struct logtap *l)
  * hub have what the map does not list?  Return the index of the first for which
  * that is not known, or -1.
  */
-static int first_doubted(struct logtap *l)
+static int first_doubted(const struct logtap *l)
 {
 	int i;
 
 	for (i = 0; i < REPAGENT_MAX_VOLUMES; i++) {
 		const struct repagent_volume_info *v = &l->stream->volume[i].info;
 
-		if (!v->id || v->id == l->sure[i])
-			continue;
-		if (v->map_incarnation && v->map_incarnation != l->stream->incarnation &&
+		if (v->id && v->id != l->marked[i] && v->map_incarnation &&
+		    v->map_incarnation != l->stream->incarnation &&
 		    (v->map_incarnation != l->base_incarnation || v->map_seq > l->base_seq))
 			return i;
-		l->sure[i] = v->id;
 	}
 	return -1;
-}
-
-static void all_sure(struct logtap *l)
-{
-	unsigned int i;
-
-	for (i = 0; i < REPAGENT_MAX_VOLUMES; i++)
-		l->sure[i] = l->stream->volume[i].info.id;
 }
 
 /*
@@ -387,12 +365,13 @@ static int refused_session(struct logtap *l)
 	} kind[SESSION_NR_STATES] = {
 		[SESSION_FENCED] = { FAULT_FENCED, "the VM runs on another side: end that at the hub, or this one here" },
 		[SESSION_STALE] = { FAULT_FENCED, "another host, or a later life of this group, has written: one of them is to be ended" },
-		[SESSION_FOREIGN] = { FAULT_REFUSED, "choose another name for the group, or have the hub forget its old one" },
+		[SESSION_FOREIGN] = { FAULT_REFUSED, "if it is to take this one anew, and all be read again: repctl resync" },
 		[SESSION_FULL] = { FAULT_FULL, "make room there" },
 		[SESSION_FAILED] = { FAULT_LOST, "look at the hub's log and its disk" },
 	};
 	const struct session *s = &l->session;
 
+	l->foreign = s->state == SESSION_FOREIGN;
 	return lose(l, kind[s->state].fault, "%s; %s", s->reason[0] ? s->reason : "it does not say why",
 		    kind[s->state].remedy);
 }
@@ -400,16 +379,37 @@ static int refused_session(struct logtap *l)
 static int same_hub(struct logtap *l)
 {
 	const struct session *s = &l->session;
+	const struct known *k = &l->known;
 	char is[UUID_TEXT], was[UUID_TEXT];
 
 	if (strcmp(s->name, l->cfg->group))
 		return lose(l, FAULT_REFUSED, "its session is of group '%s' and not of '%s'; look at the hub", s->name,
 			    l->cfg->group);
-	if (!is_zero(l->group) && memcmp(s->group, l->group, sizeof(l->group)))
-		return lose(l, FAULT_REFUSED, "its group has the uuid %s and had %s: another hub, or a group that was "
-			    "forgotten; to have it take this one anew, restart the daemon",
-			    uuid_text(is, s->group), uuid_text(was, l->group));
+	if (!known_any(k))
+		return 1;
+	l->foreign = true;
+	if (memcmp(s->group, k->group, sizeof(k->group)))
+		return lose(l, FAULT_REFUSED, "its group %s has the uuid %s and had %s: it is another hub, or was emptied; "
+			    RESYNC_HINT " %s", s->name, uuid_text(is, s->group), uuid_text(was, k->group), s->name);
+	if (memcmp(s->hub, k->hub, sizeof(k->hub)))
+		return lose(l, FAULT_REFUSED, "it is the hub %s, and the group was at %s; " RESYNC_HINT " %s",
+			    uuid_text(is, s->hub), uuid_text(was, k->hub), s->name);
+	l->foreign = false;
 	return 1;
+}
+
+/* It is the hub that we know from now on. */
+static void meet(struct logtap *l)
+{
+	const struct session *s = &l->session;
+	struct known k = { .generation = s->generation };
+
+	memcpy(k.hub, s->hub, sizeof(k.hub));
+	memcpy(k.group, s->group, sizeof(k.group));
+	if (!memcmp(&k, &l->known, sizeof(k)))
+		return;
+	l->known = k;
+	known_save(&k, l->cfg->state_dir, l->cfg->group);
 }
 
 /* The session block is there. */
@@ -439,9 +439,7 @@ static int judge_session(struct logtap *l)
 		return lose(l, FAULT_REFUSED, "it says it has record %" PRIu64 ", and the last one here is %" PRIu64
 			    "; look at the hub: does another host write to this group?", s->seq,
 			    (uint64_t)st->info.committed);
-	memcpy(l->hub, s->hub, sizeof(l->hub));
-	memcpy(l->group, s->group, sizeof(l->group));
-	l->generation = s->generation;
+	meet(l);
 	l->offset = s->offset;
 
 	if (s->incarnation == st->incarnation && s->seq >= st->acked) {
@@ -479,7 +477,7 @@ static bool mark(struct logtap *l, int i)
 static bool begin_frame(struct logtap *l, uint64_t seq)
 {
 	struct frame_header h = {
-		.generation = l->generation,
+		.generation = l->known.generation,
 		.incarnation = l->stream->incarnation,
 		.first = seq,
 		.last = seq,
@@ -492,7 +490,7 @@ static bool begin_frame(struct logtap *l, uint64_t seq)
 	buf = take_buffer(l);
 	if (!buf)
 		return false;
-	memcpy(h.group, l->group, sizeof(h.group));
+	memcpy(h.group, l->known.group, sizeof(h.group));
 	frame_begin(&l->open, buf, &h);
 	l->open_records = l->open_bytes = 0;
 	for (i = 0; i < REPAGENT_MAX_VOLUMES; i++) {
@@ -546,7 +544,9 @@ static bool send_frame(struct logtap *l)
 
 	if (l->nr == FRAMES || !conn_takes(&l->conn, l->offset, l->offset + size, size))
 		return false;
-	size = frame_end(&l->open, 0, NULL);
+	if (l->cfg->compress && l->session.zstd && !l->scratch)
+		l->scratch = malloc(FRAME_MAX);
+	size = frame_end(&l->open, l->session.zstd && l->scratch ? l->cfg->compress : 0, l->scratch);
 	*o = (struct out) {
 		.buf = l->open.buf, .last = l->open.h.last, .records = l->open_records, .bytes = l->open_bytes,
 	};
@@ -590,6 +590,7 @@ static int take(struct logtap *l)
 		if (add_record(l, &rec)) {
 			stream_advance(l->stream);
 			moved = true;
+			l->unsure |= rec.type == REPAGENT_REC_VOLUME_ADD || rec.type == REPAGENT_REC_RESYNC_BEGIN;
 			if (changes_image(&rec) && l->checkpoint == UINT64_MAX && l->cfg->checkpoint)
 				l->checkpoint = l->loop->now + l->cfg->checkpoint;
 			if (l->open_bytes < l->frame_bytes)
@@ -661,14 +662,21 @@ static int timed_checkpoint(struct logtap *l)
  * A volume that came later, and that the hub may not have what it rests on: is
  * read again, and its image at the hub is torn until that is done.
  */
-static void doubt(struct logtap *l)
+static int doubt(struct logtap *l)
 {
-	int i = l->unsure ? first_doubted(l) : -1;
+	int r, i;
 
+	if (!l->unsure || l->marking || l->loop->now < l->next_mark)
+		return 0;
+	r = stream_refresh(l->stream);
+	if (r < 0)
+		return r;
+	i = first_doubted(l);
 	l->unsure = i >= 0;
 	if (i >= 0 && mark(l, i))
 		log_notice("volume %s: the hub is not known to have what its write-intent map rests on; all of it is read again",
 			   l->stream->volume[i].info.name);
+	return 0;
 }
 
 static int stream_on(struct logtap *l)
@@ -677,9 +685,10 @@ static int stream_on(struct logtap *l)
 	int r;
 
 	r = timed_checkpoint(l);
+	if (!r)
+		r = doubt(l);
 	if (r < 0)
 		return r;
-	doubt(l);
 	do {
 		count_answered(l);
 		r = take(l);
@@ -708,6 +717,7 @@ static int stream_on(struct logtap *l)
 static void logtap_marked(struct tap *tap, const char *error)
 {
 	struct logtap *l = to_logtap(tap);
+	unsigned int i;
 
 	if (!l->marking)
 		return;		/* another tap's */
@@ -716,9 +726,10 @@ static void logtap_marked(struct tap *tap, const char *error)
 		log_err("what is to be read again cannot be marked (%s): trying again", error);
 		l->next_mark = l->loop->now + l->cfg->retry_max;
 	} else if (l->doubted >= 0) {
-		l->sure[l->doubted] = l->stream->volume[l->doubted].info.id;
+		l->marked[l->doubted] = l->stream->volume[l->doubted].info.id;
 	} else if (l->state == LOST) {
-		all_sure(l);
+		for (i = 0; i < REPAGENT_MAX_VOLUMES; i++)
+			l->marked[i] = l->stream->volume[i].info.id;
 		l->state = SETTLE;
 		l->deadline = l->loop->now;
 	}
@@ -826,6 +837,11 @@ static int step(struct logtap *l)
 	}
 	if (r < 0)
 		return r;
+	if (l->state == HELLO && l->conn.fault == FAULT_REFUSED && known_any(&l->known)) {
+		l->foreign = true;
+		return lose(l, FAULT_REFUSED, "%s; if it is another hub, or was emptied, " RESYNC_HINT " %s", l->conn.why,
+			    l->cfg->group);
+	}
 	if (l->state != DOWN && l->conn.fault)
 		return lose(l, l->conn.fault, "%s", l->conn.why);
 	if (l->state != DOWN && l->state < LOST && is_late(l))
@@ -906,16 +922,29 @@ static int logtap_pause(struct tap *tap, bool on)
 	return stream_hub(l->stream, false, REPAGENT_REASON_PAUSED);
 }
 
+static void logtap_accept(struct tap *tap)
+{
+	struct logtap *l = to_logtap(tap);
+
+	if (!l->foreign)
+		return;
+	log_notice("the hub at %s takes the group anew, by command", tap->uri);
+	memset(&l->known, 0, sizeof(l->known));
+	l->foreign = false;
+	if (l->state == DOWN && !l->paused)
+		l->deadline = l->loop->now;
+}
+
 static void logtap_describe(const struct tap *tap, struct json_object *o)
 {
 	const struct logtap *l = to_logtap(tap);
 	char uuid[UUID_TEXT];
 
-	if (is_zero(l->hub))
+	if (!known_any(&l->known))
 		return;
-	json_object_object_add(o, "identity", json_object_new_string(uuid_text(uuid, l->hub)));
-	json_object_object_add(o, "group-uuid", json_object_new_string(uuid_text(uuid, l->group)));
-	json_object_object_add(o, "generation", json_object_new_uint64(l->generation));
+	json_object_object_add(o, "identity", json_object_new_string(uuid_text(uuid, l->known.hub)));
+	json_object_object_add(o, "group-uuid", json_object_new_string(uuid_text(uuid, l->known.group)));
+	json_object_object_add(o, "generation", json_object_new_uint64(l->known.generation));
 }
 
 static void logtap_free(struct tap *tap)
@@ -926,6 +955,7 @@ static void logtap_free(struct tap *tap)
 	drop_frames(l);
 	while (l->nr_spare)
 		free(l->spare[--l->nr_spare]);
+	free(l->scratch);
 	free(l);
 }
 
@@ -936,6 +966,7 @@ static const struct tap_ops logtap_ops = {
 	.deadline	= logtap_deadline,
 	.pause		= logtap_pause,
 	.marked		= logtap_marked,
+	.accept		= logtap_accept,
 	.describe	= logtap_describe,
 	.free		= logtap_free,
 };
@@ -978,6 +1009,7 @@ struct tap *logtap_new(const struct config *cfg, struct loop *loop, struct strea
 		.bytes = at_least_one(cfg->epoch.bytes, stream->payload_size / 4),
 		.ns = cfg->epoch.ns,
 	};
+	known_load(&l->known, cfg->state_dir, cfg->group);
 	l->frame_bytes = at_least_one(REPAGENT_MAX_RECORD, stream->payload_size / (4 * EAGER));
 	snprintf(l->tap.why, sizeof(l->tap.why), "connecting");
 	return &l->tap;

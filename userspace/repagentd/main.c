@@ -21,6 +21,7 @@
 #include "../common/usage.h"
 #include "daemon.h"
 
+#define STATE_DIR	"/var/lib/repagent"
 
 static const char usage_text[] =
 "Usage: repagentd GROUP [--tap URI] [--tap VOLUME=URI ...] [OPTION...]\n"
@@ -42,6 +43,8 @@ static const char usage_text[] =
 "                              need not exist; options win\n"
 "      --control PATH          of the control socket (/run/repagent/GROUP.sock)\n"
 "      --no-control            have none\n"
+"      --state-dir DIR         where it is remembered which rephub the group is at\n"
+"                              (/var/lib/repagent)\n"
 "\n"
 "  -s, --stats SECONDS         print a status line this often\n"
 "\n"
@@ -50,6 +53,7 @@ static const char usage_text[] =
 "      --epoch-time TIME       or so much time\n"
 "      --checkpoint-interval TIME\n"
 "                              between two timed checkpoints at a rephub; 0: none\n"
+"      --compress zstd         what goes to a rephub\n"
 "      --timeout TIME          for an answer of the hub\n"
 "      --heartbeat TIME        try an idle connection this often\n"
 "      --drain-timeout TIME    for a clean stop\n"
@@ -70,9 +74,11 @@ enum option_id {
 	OPT_HEARTBEAT,
 	OPT_DRAIN,
 	OPT_CHECKPOINT_INTERVAL,
+	OPT_COMPRESS,
 	OPT_CONFIG,
 	OPT_CONTROL,
 	OPT_NO_CONTROL,
+	OPT_STATE_DIR,
 };
 
 static const struct option options[] = {
@@ -87,8 +93,10 @@ static const struct option options[] = {
 	{ "heartbeat",		required_argument, NULL, OPT_HEARTBEAT },
 	{ "drain-timeout",	required_argument, NULL, OPT_DRAIN },
 	{ "checkpoint-interval", required_argument, NULL, OPT_CHECKPOINT_INTERVAL },
+	{ "compress",		required_argument, NULL, OPT_COMPRESS },
 	{ "config",		required_argument, NULL, OPT_CONFIG },
 	{ "control",		required_argument, NULL, OPT_CONTROL },
+	{ "state-dir",		required_argument, NULL, OPT_STATE_DIR },
 	{ "no-control",		no_argument, NULL, OPT_NO_CONTROL },
 	{ "help",		no_argument, NULL, 'h' },
 	{ "version",		no_argument, NULL, 'V' },
@@ -128,6 +136,7 @@ static const char *const conf_options[] = {
 	[OPT_HEARTBEAT - OPT_TLS]	= "heartbeat",
 	[OPT_DRAIN - OPT_TLS]		= "drain-timeout",
 	[OPT_CHECKPOINT_INTERVAL - OPT_TLS] = "checkpoint-interval",
+	[OPT_COMPRESS - OPT_TLS]	= "compress",
 };
 
 static void parse_options(struct config *cfg, struct command_line *cl, int argc, char **argv)
@@ -154,6 +163,7 @@ static void parse_options(struct config *cfg, struct command_line *cl, int argc,
 		case OPT_HEARTBEAT:
 		case OPT_DRAIN:
 		case OPT_CHECKPOINT_INTERVAL:
+		case OPT_COMPRESS:
 			if (!conf_set(&cl->conf, CONF_GROUP, NULL, conf_options[c - OPT_TLS],
 				      c == OPT_NO_FLUSH ? "yes" : optarg, error))
 				usage_error("--%s", error);
@@ -166,6 +176,9 @@ static void parse_options(struct config *cfg, struct command_line *cl, int argc,
 				usage_error("--control '%s': expected an absolute path of at most %d bytes",
 					    optarg, CONTROL_PATH_MAX - 1);
 			cl->control = optarg;
+			break;
+		case OPT_STATE_DIR:
+			cfg->state_dir = optarg;
 			break;
 		case OPT_NO_CONTROL:
 			cl->no_control = true;
@@ -277,6 +290,7 @@ int main(int argc, char **argv)
 	int signal_fd;
 
 	config_init(&cfg);
+	cfg.state_dir = STATE_DIR;
 	parse_options(&cfg, &cl, argc, argv);
 	configure(&cfg, &cl);
 	log_init(cfg.group);

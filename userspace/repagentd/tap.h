@@ -30,6 +30,8 @@ enum tap_want {
  * @pause:	close the connections and tell the kernel, or go on; 0 or a negative errno
  * @marked:	what tap.mark_dirty began is done; or has failed, for a reason.  NULL:
  *		it is never begun
+ * @accept:	the operator has all read again: a hub that is refused because it is
+ *		another one may be taken for it; may be NULL
  * @describe:	add what is to be known of the hub to the status; may be NULL
  * @free:	disconnect
  */
@@ -40,6 +42,7 @@ struct tap_ops {
 	uint64_t (*deadline)(const struct tap *tap);
 	int (*pause)(struct tap *tap, bool on);
 	void (*marked)(struct tap *tap, const char *error);
+	void (*accept)(struct tap *tap);
 	void (*describe)(const struct tap *tap, struct json_object *o);
 	void (*free)(struct tap *tap);
 };
