@@ -63,6 +63,17 @@ static void test_refused(void **state)
 		{ "nbd+unix:///x?sokcet=/y", "'sokcet=/y'" },
 		{ "nbd+unix:///x?socket=/y&tls-psk-file=/z", "tls-psk-file" },
 		{ ".hidden=nbd://hub/x", "'.hidden'" },
+		{ "rephub://", "expected rephub://HOST[:PORT]" },
+		{ "rephub://hub:0", ":0" },
+		{ "rephub://hub/vm0", "'vm0'" },
+		{ "rephubs://hub/%v", "no export" },
+		{ "rephub://%v.hub", "'%v'" },
+		{ "rephub://me@hub", "'me@'" },
+		{ "rephub://hub?socket=/x", "rephub+unix://" },
+		{ "rephub+unix:///", "rephub+unix:///?socket=/ABSOLUTE/PATH" },
+		{ "rephub+unix:///x?socket=/y", "'x'" },
+		{ "rephub+unix://hub?socket=/y", "'hub'" },
+		{ "data=rephub://hub", "expected rephub://hub, for all volumes" },
 		{ "=nbd://hub/x", "is no volume" },
 		{ "averyveryverylongnameofavolumethatis=nbd://hub/", "is no volume" },
 	};
@@ -118,6 +129,51 @@ static void test_mapping(void **state)
 	assert_string_equal(uri, "nbd://hub/r");
 }
 
+static void leads_to(const char *arg, const char *group, const char *expected, const char *expected_nbd)
+{
+	char uri[URI_MAX], nbd[URI_MAX], error[URI_ERROR_MAX] = "";
+	struct uri_map map = { 0 };
+
+	if (!uri_add_tap(&map, arg, error) || !uri_map_check(&map, error) ||
+	    !uri_for_log(&map, group, uri, nbd, error))
+		fail_msg("%s", error);
+	assert_true(uri_is_rephub(map.all));
+	assert_string_equal(uri, expected);
+	assert_string_equal(nbd, expected_nbd);
+}
+
+static void test_rephub(void **state)
+{
+	char uri[URI_MAX], nbd[URI_MAX], long_one[URI_MAX], error[URI_ERROR_MAX];
+	struct uri_map map = { 0 };
+
+	(void)state;
+	leads_to("rephub://hub", "vm0", "rephub://hub", "nbd://hub:10809/log/vm0");
+	leads_to("rephub://hub/", "vm0", "rephub://hub/", "nbd://hub:10809/log/vm0");
+	leads_to("rephubs://hub.example:99", "vm0", "rephubs://hub.example:99", "nbds://hub.example:99/log/vm0");
+	leads_to("RepHub://[::1]:99", "a.b-c_1", "RepHub://[::1]:99", "nbd://[::1]:99/log/a.b-c_1");
+	leads_to("rephub://%g.hubs", "vm0", "rephub://vm0.hubs", "nbd://vm0.hubs:10809/log/vm0");
+	leads_to("rephub+unix:///?socket=/run/h", "vm0", "rephub+unix:///?socket=/run/h",
+		 "nbd+unix:///log/vm0?socket=/run/h");
+	leads_to("rephubs+unix://?socket=/run/%g", "vm0", "rephubs+unix://?socket=/run/vm0",
+		 "nbds+unix:///log/vm0?socket=/run/vm0");
+
+	/* Not beside taps of single volumes, whichever came first. */
+	assert_true(uri_add_tap(&map, "rephub://hub", error));
+	assert_true(uri_map_check(&map, error));
+	assert_true(uri_add_tap(&map, "data=nbd://hub/data", error));
+	assert_false(uri_map_check(&map, error));
+	assert_non_null(strstr(error, "data alone"));
+
+	memset(&map, 0, sizeof(map));
+	memset(long_one, 'h', sizeof(long_one));
+	memcpy(long_one, "rephub://", 9);
+	long_one[URI_MAX - 1] = '\0';
+	assert_true(uri_add_tap(&map, long_one, error));
+	assert_false(uri_for_log(&map, "vm0", uri, nbd, error));
+	assert_non_null(strstr(error, "too long"));
+}
+
 static void test_same(void **state)
 {
 	(void)state;
@@ -140,6 +196,9 @@ static void test_exposes(void **state)
 	assert_false(uri_exposes_data("nbd://127.0.0.1:99/x"));
 	assert_false(uri_exposes_data("nbd://[::1]/x"));
 	assert_false(uri_exposes_data("nbd+unix:///x?socket=/a"));
+	assert_true(uri_exposes_data("rephub://hub"));
+	assert_false(uri_exposes_data("rephubs://hub"));
+	assert_false(uri_exposes_data("rephub+unix:///?socket=/a"));
 }
 
 int main(void)
@@ -149,6 +208,7 @@ int main(void)
 		cmocka_unit_test(test_refused),
 		cmocka_unit_test(test_too_long),
 		cmocka_unit_test(test_mapping),
+		cmocka_unit_test(test_rephub),
 		cmocka_unit_test(test_same),
 		cmocka_unit_test(test_exposes),
 	};

@@ -179,6 +179,10 @@ static int apply_wish(const struct wish *w, struct conf *conf)
 	if (w->allow_no_flush && !conf_set(conf, CONF_GROUP, NULL, "allow-no-flush", "yes", error))
 		return usage_error("--%s", error);
 	for (i = 0; i < conf->nr_volumes; i++)
+		if (conf->volume[i].value[CONF_V_TAP] && uri_is_rephub(conf->group[CONF_G_TAP]))
+			return usage_error("--tap '%s': a rephub takes the whole group, and volume %s goes to '%s'; expected one of them",
+					   conf->group[CONF_G_TAP], conf->volume[i].name, conf->volume[i].value[CONF_V_TAP]);
+	for (i = 0; i < conf->nr_volumes; i++)
 		if (!conf->volume[i].value[CONF_V_TAP] && !conf->group[CONF_G_TAP])
 			return usage_error("expected --tap URI: where shall group %s be sent? For example --tap nbd://hub/%%v",
 					   w->group);
@@ -393,7 +397,7 @@ const struct command cmd_protect = {
 	"disk0, disk1 and so on if it has none. The VM has to be shut down, once. All is kept\n"
 	"in /etc/repagent/GROUP.conf; what is there already stays.\n\n"
 	"      --tap URI               where the disks go: nbd://HOST[:PORT]/EXPORT; %v in it\n"
-	"                              is the volume, %g the group\n"
+	"                              is the volume, %g the group; or rephub://HOST[:PORT]\n"
 	"      --tls-certificates DIR  for nbds://\n"
 	"      --allow-no-flush        take a server that has no FLUSH\n"
 	"      --ring MIB              memory for what the hub has not yet (64)\n"

@@ -182,6 +182,17 @@ static void show_reader(FILE *f, struct json_object *reader)
 	fputc('\n', f);
 }
 
+static void show_hub(FILE *f, struct json_object *hub)
+{
+	bool connected = get_bool(hub, "connected");
+	char text[URI_MAX + 32];
+
+	if (connected && get(hub, "uri"))
+		snprintf(text, sizeof(text), "connected to %s", get_text(hub, "uri"));
+	put_line(f, "hub", !connected && *get_text(hub, "why") ? get_text(hub, "why") :
+		 !connected ? "not connected" : get(hub, "uri") ? text : "connected");
+}
+
 /**
  * show_group - all of one group
  * @f: where to
@@ -211,8 +222,7 @@ void show_group(FILE *f, struct json_object *s, time_t now)
 	if (resync)
 		put_line(f, "resync", progress(span, resync));
 	if (get_bool(s, "daemon"))
-		put_line(f, "hub", get_bool(hub, "connected") ? "connected" :
-			 *get_text(hub, "why") ? get_text(hub, "why") : "not connected");
+		show_hub(f, hub);
 	if (ring)
 		fprintf(f, "  %-8s %s of %s, records up to %ju of %ju are at the hub\n", "ring",
 			human_size(used, get_number(ring, "used")), human_size(size, get_number(ring, "size")),
