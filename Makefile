@@ -86,6 +86,11 @@ reader_needs      := libsystemd devmapper
 repctl_objects    := $(call objects,userspace/repctl/*.c userspace/common/*.c userspace/reader/volumes.c)
 repctl_main       := $(filter %/repctl/main.o,$(repctl_objects))
 repctl_needs      := $(common_needs)
+
+# The hub: its engine, and the NBD server in front of it.
+rephub_objects    := $(call objects,userspace/rephub/*.c userspace/common/*.c userspace/reader/access.c)
+rephub_main       := $(filter %/rephub/main.o,$(rephub_objects))
+rephub_needs      := libsystemd libisal libzstd
 nbd_tools         := $(patsubst tests/nbdserver/%.c,%,$(wildcard tests/nbdserver/*.c))
 
 tools := $(patsubst tests/tools/%.c,%,$(filter-out tests/tools/lib%,$(wildcard tests/tools/*.c)))
@@ -94,11 +99,12 @@ units := $(patsubst tests/unit/%.c,%,$(wildcard tests/unit/test-*.c))
 # Each tests/fuzz/fuzz-NAME.c is a libFuzzer target, and links with whatever it needs of the programs.
 fuzzers := $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/fuzz-*.c))
 
-.PHONY: programs repagentd repagent-reader repctl tools unit
-programs: repagentd repagent-reader repctl tools unit
+.PHONY: programs repagentd repagent-reader repctl rephub tools unit
+programs: repagentd repagent-reader repctl rephub tools unit
 repagentd: $(if $(repagentd_main),$(BUILD)/bin/repagentd)
 repagent-reader: $(if $(reader_main),$(BUILD)/bin/repagent-reader)
 repctl: $(if $(repctl_main),$(BUILD)/bin/repctl)
+rephub: $(if $(rephub_main),$(BUILD)/bin/rephub)
 tools: $(tools:%=$(BUILD)/bin/tests/%) $(nbd_tools:%=$(BUILD)/bin/tests/%) $(BUILD)/bin/tests/pullhub
 unit: $(units:%=$(BUILD)/bin/tests/unit/%)
 
@@ -111,7 +117,11 @@ $(BUILD)/bin/repagent-reader: $(reader_main) $(obj)/reader.a $(obj)/nbdserver.a
 $(BUILD)/bin/repctl: $(repctl_main) $(obj)/repctl.a
 	$(link) $$(pkg-config --libs $(repctl_needs)) -lpthread
 
+$(BUILD)/bin/rephub: $(rephub_main) $(obj)/rephub.a $(obj)/nbdserver.a
+	$(link) $$(pkg-config --libs $(rephub_needs)) $(nbdserver_libs)
+
 $(obj)/nbdserver.a: $(nbdserver_objects)
+$(obj)/rephub.a: $(filter-out $(rephub_main),$(rephub_objects))
 $(obj)/repctl.a: $(filter-out $(repctl_main),$(repctl_objects))
 $(obj)/reader.a: $(filter-out $(reader_main),$(reader_objects))
 $(obj)/repagentd.a: $(filter-out $(repagentd_main),$(repagentd_objects))
@@ -130,7 +140,7 @@ $(BUILD)/bin/tests/pullhub: $(obj)/tests/pullhub/pullhub.o $(obj)/tools.a
 $(obj)/tests/pullhub/pullhub.o: | $(obj)/have-libnbd
 
 $(units:%=$(BUILD)/bin/tests/unit/%): $(BUILD)/bin/tests/unit/%: $(obj)/tests/unit/%.o $(obj)/unit.a \
-		$(obj)/repctl.a $(obj)/repagentd.a $(obj)/reader.a $(obj)/nbdserver.a $(obj)/tools.a
+		$(obj)/rephub.a $(obj)/repctl.a $(obj)/repagentd.a $(obj)/reader.a $(obj)/nbdserver.a $(obj)/tools.a
 	$(link) $$(pkg-config --libs cmocka $(repagentd_needs) $(reader_needs)) $(nbdserver_libs)
 
 # They, and what they link with, are compiled in a folder of their own; $(BUILD) is that one in the second make.
@@ -141,8 +151,8 @@ fuzzers:
 	+@$(MAKE) --no-print-directory BUILD=$(BUILD)/fuzz CC=clang CFLAGS='$(fuzz_cflags)' fuzzers-here
 fuzzers-here: $(fuzzers:%=$(BUILD)/bin/%)
 
-$(fuzzers:%=$(BUILD)/bin/%): $(BUILD)/bin/%: $(obj)/tests/fuzz/%.o $(obj)/repagentd.a $(obj)/reader.a \
-		$(obj)/repctl.a $(obj)/nbdserver.a
+$(fuzzers:%=$(BUILD)/bin/%): $(BUILD)/bin/%: $(obj)/tests/fuzz/%.o $(obj)/rephub.a $(obj)/repagentd.a \
+		$(obj)/reader.a $(obj)/repctl.a $(obj)/nbdserver.a
 	$(link) -fsanitize=fuzzer $$(pkg-config --libs $(repagentd_needs) $(reader_needs)) $(nbdserver_libs)
 
 # Told in kbuild's manner; V=1 shows the commands.
@@ -170,6 +180,7 @@ $(repagentd_objects): | $(repagentd_needs:%=$(obj)/have-%)
 $(nbdserver_objects): | $(nbdserver_needs:%=$(obj)/have-%)
 $(reader_objects): | $(patsubst %,$(obj)/have-%,$(sort $(reader_needs) $(common_needs)))
 $(repctl_objects): | $(repctl_needs:%=$(obj)/have-%)
+$(rephub_objects): | $(rephub_needs:%=$(obj)/have-%)
 $(nbd_tools:%=$(obj)/tests/nbdserver/%.o): | $(obj)/have-libnbd
 $(units:%=$(obj)/tests/unit/%.o): | $(obj)/have-cmocka
 $(obj)/have-%:
@@ -185,7 +196,8 @@ $(obj)/have-libaio:
 		{ echo "libaio is missing: run tests/packages, or apt install libaio-dev" >&2; exit 1; }
 	@mkdir -p $(@D); touch $@
 
--include $(patsubst %.o,%.d,$(repagentd_objects) $(nbdserver_objects) $(reader_objects) $(repctl_objects) $(tool_objects) \
+-include $(patsubst %.o,%.d,$(repagentd_objects) $(nbdserver_objects) $(reader_objects) $(repctl_objects) \
+	$(rephub_objects) $(tool_objects) \
 	$(nbd_tools:%=$(obj)/tests/nbdserver/%.o) $(obj)/tests/pullhub/pullhub.o \
 	$(tools:%=$(obj)/tests/tools/%.o) $(units:%=$(obj)/tests/unit/%.o) $(unit_objects) \
 	$(fuzzers:%=$(obj)/tests/fuzz/%.o))
@@ -205,6 +217,7 @@ installed := \
 	$(PREFIX)/sbin:$(BUILD)/bin/repagentd \
 	$(PREFIX)/sbin:$(BUILD)/bin/repagent-reader \
 	$(PREFIX)/sbin:$(BUILD)/bin/repctl \
+	$(PREFIX)/sbin:$(BUILD)/bin/rephub \
 	$(PREFIX)/share/bash-completion/completions:completion/repctl \
 	$(patsubst %,$(PREFIX)/share/man/man8:%,$(wildcard userspace/*/*.8)) \
 	$(PREFIX)/include/linux:include/uapi/linux/dm-repagent.h \
@@ -218,7 +231,7 @@ tell_system = [ ! -d /run/systemd/system ] || { systemd-sysusers; systemd-tmpfil
 	systemctl daemon-reload; udevadm control --reload; }
 
 .PHONY: install uninstall
-install: repagentd repagent-reader repctl $(if $(filter $(running),$(KERNELS)),$(BUILD)/modules/$(running)/.built)
+install: repagentd repagent-reader repctl rephub $(if $(filter $(running),$(KERNELS)),$(BUILD)/modules/$(running)/.built)
 	@for pair in $(installed); do \
 		file=$${pair#*:} dir=$(DESTDIR)$${pair%%:*}; mode=644; [ ! -x $$file ] || mode=755; \
 		echo "install $$dir/$${file##*/}"; install -D -m $$mode -t $$dir $$file || exit; \

@@ -1,0 +1,104 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* What the engine's parts share. */
+#ifndef REPHUB_ENGINE_H
+#define REPHUB_ENGINE_H
+
+#include <pthread.h>
+#include <sys/queue.h>
+
+#include "extents.h"
+#include "hub.h"
+#include "segment.h"
+
+/*
+ * struct place - up to where something counts
+ * @offset:	in the log
+ * @id:		how many records of the group come before
+ * @incarnation, @seq: position
+ */
+struct place {
+	uint64_t offset;
+	uint64_t id;
+	uint64_t incarnation, seq;
+};
+
+/*
+ * struct group - @name, @uuid, the directories and @hub stay as they are; all else
+ * is guarded by @lock.
+ * @segment:	in the order of the log; the last one is added to, and is never sealed
+ * @now:	what the log has said up to its end; @durable: what of it is durable
+ * @floor:	points before this id are gone, for the base holds later data
+ * @broken:	the journal could not be written or synced: it must be cut to @durable
+ * @cuts:	how often it was
+ * @session:	the one that may write
+ * @mark:	file that says what was durable, see group_mark()
+ * @folding:	a segment is being folded, by one thread
+ * @trouble:	what a person should know of; empty: nothing
+ */
+struct group {
+	struct hub *hub;
+	LIST_ENTRY(group) link;
+	char name[REPAGENT_NAME_MAX + 1];
+	uint8_t uuid[16];
+	int dir, journal, base, mark;
+
+	pthread_mutex_t lock;
+	uint64_t generation;
+	struct segment **segment;
+	size_t nr_segments, room;
+	struct replay now;
+	struct place durable;
+	uint64_t floor;
+	bool broken;
+	unsigned int cuts;
+	struct hub_session *session;
+	LIST_HEAD(, hub_view) views;
+	unsigned int nr_views;
+	bool folding;
+	char trouble[SEGMENT_ERROR_MAX];
+};
+
+/*
+ * struct hub
+ * @lock:	guards the list of groups; a group stays until the end. Taken before
+ *		any group's lock
+ */
+struct hub {
+	struct hub_options o;
+	int dir, groups;
+	uint8_t uuid[16];
+	pthread_mutex_t lock;
+	LIST_HEAD(, group) list;
+};
+
+void hub_say(const struct hub *hub, int priority, const char *fmt, ...)
+	__attribute__((format(printf, 3, 4)));
+struct group *hub_find(struct hub *hub, const char *name);
+struct group *hub_create(struct hub *hub, const char *name, char *error);
+bool seal_write(int dir, const char *name, uint64_t magic, const void *data, size_t len);
+int seal_read(int dir, const char *name, uint64_t magic, void *data, size_t len);
+
+struct group *group_open(struct hub *hub, int dir, const char *name, char *error);
+bool group_make(int dir, const char *name, char *error);
+void group_close(struct group *g);
+int group_add(struct group *g, const struct frame_header *h, const uint8_t *frame, uint8_t *raw,
+	      char *reason);
+int group_sync(struct group *g, char *reason);
+bool group_mend(struct group *g, char *reason);
+struct segment *group_last(const struct group *g);
+struct segment *group_at(const struct group *g, uint64_t id);
+bool group_state(const struct group *g, uint64_t id, struct replay *r);
+
+/* point.c */
+bool point_find(const struct group *g, const char *point, uint64_t *id, char *reason);
+void point_position(const struct group *g, uint64_t id, uint64_t *incarnation, uint64_t *seq,
+		    uint64_t *time);
+
+/* view.c, for folding */
+uint64_t view_oldest(const struct group *g);
+
+/* fold.c */
+bool fold_finish(struct group *g, char *error);
+void fold_some(struct group *g);
+
+#endif /* REPHUB_ENGINE_H */

@@ -1,0 +1,261 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * Folding: the oldest segment's data goes to the volumes' bases, and the segment.
+ *
+ * From the moment the first byte of it is written to a base, no point before the
+ * segment's end can be had any more.  The file `folding` says so before: it names
+ * the segment, and a hub that finds it at its start folds that segment again, which
+ * does no harm, before anything else.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <linux/falloc.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <syslog.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "engine.h"
+
+#define FOLDING_MAGIC	UINT64_C(0x676e6964666c6f66)
+
+static bool zero_range(int fd, uint64_t offset, uint64_t len)
+{
+	static const uint8_t zeroes[64 << 10];
+	struct stat st;
+	ssize_t n;
+
+	/* What is behind the end of the file reads as zeroes already. */
+	if (fstat(fd, &st))
+		return false;
+	if (offset >= (uint64_t)st.st_size)
+		return true;
+	if (len > (uint64_t)st.st_size - offset)
+		len = (uint64_t)st.st_size - offset;
+	if (!fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)offset, (off_t)len))
+		return true;
+	if (errno != EOPNOTSUPP)
+		return false;
+	while (len) {
+		n = pwrite(fd, zeroes, len < sizeof(zeroes) ? len : sizeof(zeroes), (off_t)offset);
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return false;
+		offset += (uint64_t)n;
+		len -= (uint64_t)n;
+	}
+	return true;
+}
+
+static bool write_base(int fd, const uint8_t *p, uint64_t offset, size_t len)
+{
+	ssize_t n;
+
+	while (len) {
+		n = pwrite(fd, p, len, (off_t)offset);
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return false;
+		p += n;
+		offset += (uint64_t)n;
+		len -= (size_t)n;
+	}
+	return true;
+}
+
+/* Of one volume, each range once: what was written last. */
+static bool fold_volume(const struct group *g, const struct segment *s, unsigned int slot, const char *name,
+			uint8_t *buf, char *error)
+{
+	struct extents x = { 0 };
+	const struct log_record *rec;
+	const struct extent *e;
+	uint64_t at = 0, kept = UINT64_MAX;
+	bool ok = true, made = false;
+	uint32_t i;
+	int fd;
+
+	for (i = 0; i < s->nr_records && ok; i++) {
+		rec = &s->record[i];
+		if (rec->slot == slot && (rec->type == REPAGENT_REC_WRITE || rec->type == REPAGENT_REC_RESYNC ||
+					  rec->type == REPAGENT_REC_ZEROES || rec->type == REPAGENT_REC_DISCARD))
+			ok = extents_put(&x, rec->sector, rec->sector + rec->nr_sectors, i);
+	}
+	if (!ok)
+		snprintf(error, SEGMENT_ERROR_MAX, "out of memory");
+	if (!ok || !x.nr) {
+		extents_free(&x);
+		return ok;
+	}
+	fd = openat(g->base, name, O_RDWR | O_CLOEXEC);
+	if (fd < 0 && errno == ENOENT) {
+		fd = openat(g->base, name, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+		made = true;
+	}
+	ok = fd >= 0;
+	while (ok && (e = extents_find(&x, at))) {
+		rec = &s->record[e->id];
+		if (!rec->len) {
+			ok = zero_range(fd, e->start * 512, (e->end - e->start) * 512);
+		} else {
+			if (kept != e->id && segment_read(s, rec, buf, buf + FRAME_MAX, error)) {
+				close(fd);
+				extents_free(&x);
+				return false;
+			}
+			kept = e->id;
+			ok = write_base(fd, buf + (e->start - rec->sector) * 512, e->start * 512,
+					(e->end - e->start) * 512);
+		}
+		at = e->end;
+	}
+	ok = ok && !fdatasync(fd) && (!made || !fsync(g->base));
+	if (!ok)
+		snprintf(error, SEGMENT_ERROR_MAX, "the base of volume %s: %s", name, strerror(errno));
+	if (fd >= 0)
+		close(fd);
+	extents_free(&x);
+	return ok;
+}
+
+/*
+ * The first segment, in all volumes' bases; then its files go. Without the group's
+ * lock: only one thread folds, and the first segment and the names of its volumes
+ * stay as they are meanwhile.
+ */
+static bool fold_segment(struct group *g, const struct segment *s, const struct replay *names, char *error)
+{
+	uint8_t *buf = malloc(3 * (size_t)FRAME_MAX);
+	char index[SEGMENT_NAME_MAX];
+	unsigned int i;
+	bool ok = buf;
+
+	if (!ok)
+		snprintf(error, SEGMENT_ERROR_MAX, "out of memory");
+	for (i = 0; i < names->nr && ok; i++)
+		ok = fold_volume(g, s, i, names->volume[i].name, buf, error);
+	free(buf);
+	if (!ok)
+		return false;
+	snprintf(index, sizeof(index), "%.16s.index", s->name);
+	unlinkat(g->journal, index, 0);
+	if (unlinkat(g->journal, s->name, 0) || fsync(g->journal) ||
+	    (unlinkat(g->dir, "folding", 0) && errno != ENOENT)) {
+		snprintf(error, SEGMENT_ERROR_MAX, "segment %s cannot be removed: %s", s->name, strerror(errno));
+		return false;
+	}
+	return true;
+}
+
+/* The first segment is no more of the group. The group is locked, or not yet in use. */
+static void drop_first(struct group *g)
+{
+	struct segment *s = g->segment[0];
+
+	g->nr_segments--;
+	memmove(g->segment, g->segment + 1, g->nr_segments * sizeof(struct segment *));
+	g->floor = g->segment[0]->first_id;
+	segment_put(s);
+}
+
+/**
+ * fold_finish - go on with what was being folded when the hub ended
+ * @g: the group, just opened
+ * @error: SEGMENT_ERROR_MAX bytes
+ *
+ * Return: whether the group can be used. Where folding fails, the points behind
+ * the segment still can be had.
+ */
+bool fold_finish(struct group *g, char *error)
+{
+	uint64_t start;
+	int err = seal_read(g->dir, "folding", FOLDING_MAGIC, &start, sizeof(start));
+	const struct segment *s = g->segment[0];
+
+	if (err == ENOENT)
+		return true;
+	if (err) {
+		snprintf(error, SEGMENT_ERROR_MAX, "its file folding: %s", err == EBADMSG ?
+			 "it is not what was written" : strerror(err));
+		return false;
+	}
+	if (s->start != start) {	/* all but the file was done */
+		unlinkat(g->dir, "folding", 0);
+		return true;
+	}
+	g->floor = s->first_id + s->nr_records;
+	if (g->nr_segments < 2) {
+		snprintf(error, SEGMENT_ERROR_MAX, "segment %s was being folded: expected another one behind it", s->name);
+		return false;
+	}
+	if (fold_segment(g, s, &g->now, error)) {
+		drop_first(g);
+	} else {
+		snprintf(g->trouble, sizeof(g->trouble), "%s", error);
+		hub_say(g->hub, LOG_ERR, "group %s: folding ended: %s", g->name, error);
+	}
+	return true;
+}
+
+/* Is the first segment to be folded? The group is locked. */
+static bool due(const struct group *g)
+{
+	const struct segment *s = g->segment[0], *last = group_last(g);
+	const struct hub_options *o = &g->hub->o;
+	struct timespec now;
+	uint64_t ns;
+
+	if (g->nr_segments < 2 || g->folding || *g->trouble || !s->sealed || s->end > g->durable.offset ||
+	    view_oldest(g) < s->first_id + s->nr_records)
+		return false;
+	if (o->keep_bytes && last->end - s->start > o->keep_bytes)
+		return true;
+	clock_gettime(CLOCK_REALTIME, &now);
+	ns = (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+	return o->keep_ns && s->last_time < ns && ns - s->last_time > o->keep_ns;
+}
+
+/**
+ * fold_some - fold what is older than is kept, segment by segment
+ * @g: the group
+ *
+ * Context: one thread for all; waits for the disk.
+ */
+void fold_some(struct group *g)
+{
+	struct replay *names = malloc(sizeof(*names));
+	char error[SEGMENT_ERROR_MAX];
+	struct segment *s;
+	uint64_t start;
+	bool ok;
+
+	pthread_mutex_lock(&g->lock);
+	while (names && due(g)) {
+		s = g->segment[0];
+		start = s->start;
+		*names = g->now;
+		g->folding = true;
+		g->floor = s->first_id + s->nr_records;
+		pthread_mutex_unlock(&g->lock);
+		ok = seal_write(g->dir, "folding", FOLDING_MAGIC, &start, sizeof(start));
+		if (!ok)
+			snprintf(error, sizeof(error), "folding cannot be noted: %s", strerror(errno));
+		ok = ok && fold_segment(g, s, names, error);
+		pthread_mutex_lock(&g->lock);
+		g->folding = false;
+		if (ok) {
+			drop_first(g);
+		} else {
+			snprintf(g->trouble, sizeof(g->trouble), "%s", error);
+			hub_say(g->hub, LOG_ERR, "group %s: folding ended: %s", g->name, error);
+		}
+	}
+	pthread_mutex_unlock(&g->lock);
+	free(names);
+}

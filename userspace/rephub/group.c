@@ -1,0 +1,668 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * A group's journal: how it is opened after whatever happened, added to, and
+ * made durable.
+ *
+ * At the start the segments are read in their order, by their indexes where there
+ * are any, and frame by frame else, as the last one always is.  At a frame that is
+ * not whole the journal ends:
+ *
+ *	torn	it was never acknowledged: a write that the end of the hub cut
+ *		short.  The file is cut there, and goes on there.
+ *	damaged	it was acknowledged, as the mark, a later frame or a later segment
+ *		says.  Nothing is cut: the file stays for a person to look at, later
+ *		segments are set aside as NAME.damaged, and a new one is begun.  The
+ *		position that the agent is told then is the last good one, and since
+ *		that is before what it had acknowledged, it resynchronises.
+ */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include <sys/uio.h>
+#include <syslog.h>
+#include <unistd.h>
+
+#include "engine.h"
+
+#define GROUP_MAGIC	UINT64_C(0x7072677562687067)
+#define MARK_MAGIC	UINT64_C(0x6b72616d62687067)
+#define MARK_SIZE	512
+
+/* What the file group says. */
+struct group_file {
+	uint8_t uuid[16];
+	uint64_t generation;
+	char name[REPAGENT_NAME_MAX + 1];
+};
+
+/*
+ * What the file mark says: the log up to @offset is durable. It is written after
+ * that is so, in place and without being made durable itself: it may be old.
+ */
+struct mark {
+	uint64_t magic;
+	uint64_t offset;
+	uint32_t zero;
+	uint32_t crc;
+};
+
+static void remove_tree(int at, const char *name)
+{
+	static const char *const inside[] = { "group", "mark", "group.new" };
+	int dir = openat(at, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	size_t i;
+
+	if (dir >= 0) {
+		for (i = 0; i < sizeof(inside) / sizeof(inside[0]); i++)
+			unlinkat(dir, inside[i], 0);
+		unlinkat(dir, "journal", AT_REMOVEDIR);
+		unlinkat(dir, "base", AT_REMOVEDIR);
+		close(dir);
+	}
+	unlinkat(at, name, AT_REMOVEDIR);
+}
+
+/**
+ * group_make - make a group's directory, all of it or nothing
+ * @dir: in this directory
+ * @name: of the group
+ * @error: HUB_ERROR_MAX bytes
+ *
+ * Return: whether it is there, and durable.
+ */
+bool group_make(int dir, const char *name, char *error)
+{
+	struct group_file file = { .generation = 1 };
+	char tmp[REPAGENT_NAME_MAX + 8];
+	bool ok;
+	int fd;
+
+	snprintf(tmp, sizeof(tmp), ".new-%s", name);
+	remove_tree(dir, tmp);
+	snprintf(file.name, sizeof(file.name), "%s", name);
+	ok = getrandom(file.uuid, sizeof(file.uuid), 0) == sizeof(file.uuid) && !mkdirat(dir, tmp, 0700);
+	fd = ok ? openat(dir, tmp, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
+	ok = fd >= 0 && !mkdirat(fd, "journal", 0700) && !mkdirat(fd, "base", 0700) &&
+	     seal_write(fd, "group", GROUP_MAGIC, &file, sizeof(file)) && !renameat(dir, tmp, dir, name) &&
+	     !fsync(dir);
+	if (!ok)
+		snprintf(error, HUB_ERROR_MAX, "group %s cannot be created: %s", name, strerror(errno));
+	if (fd >= 0)
+		close(fd);
+	return ok;
+}
+
+/* ---- the mark ------------------------------------------------------------ */
+
+static void mark_write(const struct group *g)
+{
+	uint8_t page[MARK_SIZE] = { 0 };
+	struct mark m = { .magic = MARK_MAGIC, .offset = g->durable.offset };
+
+	m.crc = frame_crc(&m, offsetof(struct mark, crc));
+	memcpy(page, &m, sizeof(m));
+	/* An old mark is as true as this one. */
+	if (pwrite(g->mark, page, sizeof(page), 0) != sizeof(page))
+		hub_say(g->hub, LOG_WARNING, "group %s: mark cannot be written: %s", g->name, strerror(errno));
+}
+
+static uint64_t mark_read(const struct group *g)
+{
+	struct mark m;
+
+	if (pread(g->mark, &m, sizeof(m), 0) != sizeof(m) || m.magic != MARK_MAGIC ||
+	    m.crc != frame_crc(&m, offsetof(struct mark, crc)))
+		return 0;
+	return m.offset;
+}
+
+/* ---- segments ------------------------------------------------------------ */
+
+/**
+ * group_last - the segment that is added to
+ * @g: the group, locked
+ */
+struct segment *group_last(const struct group *g)
+{
+	return g->segment[g->nr_segments - 1];
+}
+
+/**
+ * group_at - the segment in which a point lies
+ * @g: the group, locked
+ * @id: so many records come before the point
+ *
+ * Return: the last segment that begins before the point, or the first of all.
+ */
+struct segment *group_at(const struct group *g, uint64_t id)
+{
+	size_t low = 0, high = g->nr_segments, mid;
+
+	while (high - low > 1) {
+		mid = low + (high - low) / 2;
+		if (g->segment[mid]->first_id < id)
+			low = mid;
+		else
+			high = mid;
+	}
+	return g->segment[low];
+}
+
+static bool append_segment(struct group *g, struct segment *s)
+{
+	struct segment **array;
+	size_t room = g->room ? 2 * g->room : 16;
+
+	if (g->nr_segments == g->room) {
+		array = realloc(g->segment, room * sizeof(struct segment *));
+		if (!array)
+			return false;
+		g->segment = array;
+		g->room = room;
+	}
+	s->first_id = g->nr_segments ? group_last(g)->first_id + group_last(g)->nr_records : 0;
+	g->segment[g->nr_segments++] = s;
+	return true;
+}
+
+static bool new_segment(struct group *g, uint64_t start, char *error)
+{
+	struct segment *s = segment_create(g->journal, start, &g->now, g->uuid, error);
+
+	if (!s)
+		return false;
+	if (!append_segment(g, s)) {
+		segment_put(s);
+		snprintf(error, SEGMENT_ERROR_MAX, "out of memory");
+		errno = ENOMEM;
+		return false;
+	}
+	return true;
+}
+
+static void all_is_durable(struct group *g)
+{
+	const struct segment *s = group_last(g);
+
+	g->durable = (struct place){ s->end, s->first_id + s->nr_records, g->now.incarnation, g->now.seq };
+	mark_write(g);
+}
+
+static int by_name(const void *a, const void *b)
+{
+	return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+static bool is_segment(const char *name)
+{
+	return strlen(name) == 20 && strspn(name, "0123456789abcdef") == 16 && !strcmp(name + 16, ".log");
+}
+
+/* The names of all segments, in order. Return -1 if the directory cannot be read. */
+static ssize_t list_segments(const struct group *g, char ***names)
+{
+	int fd = openat(g->journal, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR *d = fd < 0 ? NULL : fdopendir(fd);
+	struct dirent *de;
+	ssize_t nr = 0;
+	char **more;
+
+	*names = NULL;
+	if (!d) {
+		if (fd >= 0)
+			close(fd);
+		return -1;
+	}
+	while ((de = readdir(d))) {
+		if (!is_segment(de->d_name))
+			continue;
+		more = realloc(*names, (size_t)(nr + 1) * sizeof(char *));
+		if (!more || !(more[nr] = strdup(de->d_name))) {
+			*names = more ? more : *names;
+			break;
+		}
+		*names = more;
+		nr++;
+	}
+	if (de) {
+		while (nr)
+			free((*names)[--nr]);
+		free(*names);
+		closedir(d);
+		return -1;
+	}
+	closedir(d);
+	if (nr)
+		qsort(*names, (size_t)nr, sizeof(char *), by_name);
+	return nr;
+}
+
+static void trouble(struct group *g, const char *what)
+{
+	snprintf(g->trouble, sizeof(g->trouble), "%s", what);
+	hub_say(g->hub, LOG_ERR, "group %s: %s", g->name, what);
+}
+
+static void set_aside(struct group *g, const char *name)
+{
+	char index[SEGMENT_NAME_MAX], to[SEGMENT_NAME_MAX];
+
+	snprintf(to, sizeof(to), "%.20s.damaged", name);
+	snprintf(index, sizeof(index), "%.16s.index", name);
+	unlinkat(g->journal, index, 0);
+	if (renameat(g->journal, name, g->journal, to))
+		hub_say(g->hub, LOG_ERR, "group %s: segment %s cannot be set aside: %s", g->name, name,
+			strerror(errno));
+	else
+		hub_say(g->hub, LOG_ERR, "group %s: segment %s comes behind what is damaged: it is set aside as %s",
+			g->name, name, to);
+}
+
+/*
+ * Does a segment go on where the one before it ended? It begins further on if that one is damaged at
+ * its end and this was known when it was begun.
+ */
+static bool follows(const struct group *g, const struct segment *s)
+{
+	return !g->nr_segments || (s->start >= group_last(g)->end && s->begin.seq == g->now.seq &&
+				   s->begin.incarnation == g->now.incarnation);
+}
+
+/* Where a segment's file ends, as an offset in the log. */
+static uint64_t file_end(const struct group *g, const char *name)
+{
+	uint64_t start = strtoull(name, NULL, 16), size;
+	struct stat st;
+
+	if (fstatat(g->journal, name, &st, 0) || st.st_size < (off_t)SEGMENT_HEADER)
+		return start;
+	size = (uint64_t)st.st_size - SEGMENT_HEADER;
+	return start + (size + FRAME_ALIGN - 1) / FRAME_ALIGN * FRAME_ALIGN;
+}
+
+/* The name is not that of a good segment: is it the last one, in which nothing was yet? */
+static bool never_begun(const struct group *g, const char *name, bool last, uint64_t marked)
+{
+	return last && file_end(g, name) == strtoull(name, NULL, 16) && file_end(g, name) >= marked;
+}
+
+/*
+ * Take in one segment. Return false if it is none of the journal, or cannot be read, and @bad says why.
+ * If it is good only up to some place and was durable beyond, return true, and @bad says that.
+ */
+static bool take_segment(struct group *g, struct segment *s, bool last, uint64_t marked, char *bad)
+{
+	if (!follows(g, s)) {
+		if (!*bad)
+			snprintf(bad, SEGMENT_ERROR_MAX, "segment %s does not go on where the one before it ended",
+				 s->name);
+		return false;
+	}
+	*bad = '\0';	/* it was known when this one was begun */
+	if (!g->nr_segments)
+		g->now = s->begin;
+	if (segment_load(s, &g->now))
+		return true;
+	if (segment_scan(s, g->uuid, &g->now, bad))
+		return true;
+	if (!last || s->end < marked || segment_was_durable(s, g->uuid, &g->now))
+		return true;
+	hub_say(g->hub, LOG_NOTICE, "group %s: %s: it was never acknowledged, and is cut off", g->name, bad);
+	if (ftruncate(s->fd, (off_t)segment_size(s))) {
+		snprintf(bad, SEGMENT_ERROR_MAX, "segment %s cannot be cut: %s", s->name, strerror(errno));
+		return true;
+	}
+	*bad = '\0';
+	return true;
+}
+
+/* Read what there is. Return false if the group cannot be opened. */
+static bool recover(struct group *g, char **names, size_t nr, char *error)
+{
+	uint64_t marked = mark_read(g), end = SESSION_SIZE;
+	char bad[SEGMENT_ERROR_MAX] = "";
+	struct segment *s;
+	size_t i, k;
+
+	for (i = 0; i < nr; i++) {
+		s = segment_open(g->journal, names[i], g->uuid, error);
+		if (!s && never_begun(g, names[i], i == nr - 1, marked)) {
+			hub_say(g->hub, LOG_NOTICE, "group %s: %s: nothing was in it yet, it is removed", g->name,
+				error);
+			unlinkat(g->journal, names[i], 0);
+			nr--;
+			break;
+		}
+		if (!s) {
+			if (!*bad)
+				snprintf(bad, sizeof(bad), "%s", error);
+			break;
+		}
+		if (!take_segment(g, s, i == nr - 1, marked, bad) || !append_segment(g, s)) {
+			if (!*bad)
+				snprintf(bad, sizeof(bad), "out of memory");
+			segment_put(s);
+			break;
+		}
+		if (i < nr - 1 && !s->sealed && !segment_seal(s, &g->now, error))
+			hub_say(g->hub, LOG_WARNING, "group %s: %s", g->name, error);
+	}
+	if (!nr && marked > SESSION_SIZE)
+		snprintf(bad, sizeof(bad), "the journal is gone: it was durable up to %" PRIu64, marked);
+	for (k = 0; k < nr; k++)
+		if (file_end(g, names[k]) > end)
+			end = file_end(g, names[k]);
+	if (end < marked)
+		end = marked;
+	for (k = i; k < nr; k++)
+		set_aside(g, names[k]);
+	if (*bad)
+		trouble(g, bad);
+	s = g->nr_segments ? group_last(g) : NULL;
+	if (s && !*bad && !s->sealed)
+		end = s->end;
+	else if (s && !s->sealed && !segment_seal(s, &g->now, error))
+		hub_say(g->hub, LOG_WARNING, "group %s: %s", g->name, error);
+	if ((!s || s->sealed) && !new_segment(g, end, error))
+		return false;
+	if (fdatasync(group_last(g)->fd)) {
+		snprintf(error, SEGMENT_ERROR_MAX, "segment %s: %s", group_last(g)->name, strerror(errno));
+		return false;
+	}
+	all_is_durable(g);
+	return true;
+}
+
+static int open_sub(int dir, const char *name, int flags)
+{
+	return openat(dir, name, flags | O_CLOEXEC, 0600);
+}
+
+/**
+ * group_open - open a group
+ * @hub: of this hub
+ * @dir: the directory of its groups
+ * @name: of the group
+ * @error: HUB_ERROR_MAX bytes
+ *
+ * Return: the group, or NULL.
+ */
+struct group *group_open(struct hub *hub, int dir, const char *name, char *error)
+{
+	struct group *g = calloc(1, sizeof(*g));
+	struct group_file file;
+	char **names = NULL;
+	ssize_t nr = 0;
+	bool ok;
+	int err;
+
+	if (!g) {
+		snprintf(error, HUB_ERROR_MAX, "out of memory");
+		return NULL;
+	}
+	g->hub = hub;
+	pthread_mutex_init(&g->lock, NULL);
+	LIST_INIT(&g->views);
+	snprintf(g->name, sizeof(g->name), "%s", name);
+	g->journal = g->base = g->mark = -1;
+	g->dir = open_sub(dir, name, O_RDONLY | O_DIRECTORY);
+	if (g->dir >= 0) {
+		g->journal = open_sub(g->dir, "journal", O_RDONLY | O_DIRECTORY);
+		g->base = open_sub(g->dir, "base", O_RDONLY | O_DIRECTORY);
+		g->mark = open_sub(g->dir, "mark", O_RDWR | O_CREAT);
+	}
+	if (g->dir < 0 || g->journal < 0 || g->base < 0 || g->mark < 0) {
+		snprintf(error, HUB_ERROR_MAX, "its directory: %s", strerror(errno));
+		goto failed;
+	}
+	err = seal_read(g->dir, "group", GROUP_MAGIC, &file, sizeof(file));
+	if (err || memchr(file.name, '\0', sizeof(file.name)) == NULL || strcmp(file.name, name)) {
+		snprintf(error, HUB_ERROR_MAX, "its file group: %s", !err ? "it is that of another group" :
+			 err == EBADMSG ? "it is not what was written" : strerror(err));
+		goto failed;
+	}
+	memcpy(g->uuid, file.uuid, sizeof(g->uuid));
+	g->generation = file.generation;
+	nr = list_segments(g, &names);
+	if (nr < 0) {
+		snprintf(error, HUB_ERROR_MAX, "its journal cannot be read: %s", strerror(errno));
+		goto failed;
+	}
+	ok = recover(g, names, (size_t)nr, error) && fold_finish(g, error);
+	while (nr)
+		free(names[--nr]);
+	free(names);
+	if (ok)
+		return g;
+failed:
+	group_close(g);
+	return NULL;
+}
+
+/**
+ * group_close - end
+ * @g: without a session and without views
+ */
+void group_close(struct group *g)
+{
+	const int fds[] = { g->dir, g->journal, g->base, g->mark };
+	size_t i;
+
+	for (i = 0; i < g->nr_segments; i++)
+		segment_put(g->segment[i]);
+	free(g->segment);
+	for (i = 0; i < sizeof(fds) / sizeof(fds[0]); i++)
+		if (fds[i] >= 0)
+			close(fds[i]);
+	pthread_mutex_destroy(&g->lock);
+	free(g);
+}
+
+/* ---- adding -------------------------------------------------------------- */
+
+static int broken(struct group *g, int err, char *reason, const char *what)
+{
+	g->broken = true;
+	snprintf(reason, HUB_REASON_MAX, "%s: %s", what, strerror(err));
+	return err == ENOSPC || err == EDQUOT ? ENOSPC : EIO;
+}
+
+/* The last segment is full: all of it durable, then sealed, then another. */
+static int roll(struct group *g, char *reason)
+{
+	struct segment *s = group_last(g);
+	char error[SEGMENT_ERROR_MAX];
+
+	if (fdatasync(s->fd))
+		return broken(g, errno, reason, "the journal cannot be synced");
+	all_is_durable(g);
+	if (!new_segment(g, s->end, error)) {
+		int err = errno;
+
+		snprintf(reason, HUB_REASON_MAX, "%.150s", error);
+		return err == ENOSPC || err == EDQUOT ? ENOSPC : EIO;
+	}
+	if (!segment_seal(s, &g->now, error))
+		hub_say(g->hub, LOG_WARNING, "group %s: %s", g->name, error);
+	return 0;
+}
+
+/**
+ * group_add - a frame for the journal
+ * @g: the group, locked
+ * @h: the frame's header
+ * @frame: all of the frame
+ * @raw: FRAME_BODY_MAX bytes to unpack it into
+ * @reason: HUB_REASON_MAX bytes for why it is refused
+ *
+ * Return: 0 or a positive errno; then nothing has changed.
+ */
+int group_add(struct group *g, const struct frame_header *h, const uint8_t *frame, uint8_t *raw,
+	      char *reason)
+{
+	size_t size = frame_size(h), done = 0;
+	struct replay after;
+	struct segment_frame f;
+	struct segment *s;
+	ssize_t n;
+	int err;
+
+	if (g->broken) {
+		snprintf(reason, HUB_REASON_MAX, "the journal could not be written: read the session block again");
+		return EIO;
+	}
+	if (memcmp(h->group, g->uuid, sizeof(h->group))) {
+		snprintf(reason, HUB_REASON_MAX, "group: the frame is of another group, by its uuid");
+		return EPERM;
+	}
+	if (h->generation != g->generation) {
+		snprintf(reason, HUB_REASON_MAX, "generation %" PRIu64 ": expected %" PRIu64, h->generation,
+			 g->generation);
+		return EPERM;
+	}
+	if (h->offset != group_last(g)->end) {
+		snprintf(reason, HUB_REASON_MAX, "offset %" PRIu64 ": expected %" PRIu64, h->offset,
+			 group_last(g)->end);
+		return EINVAL;
+	}
+	if (!segment_fits(group_last(g), h, g->hub->o.segment)) {
+		err = roll(g, reason);
+		if (err)
+			return err;
+	}
+	s = group_last(g);
+	after = g->now;
+	err = segment_take(s, &after, h, frame + FRAME_HEADER, raw, &f, reason);
+	if (err)
+		return err;
+	while (done < size) {
+		n = pwrite(s->fd, frame + done, size - done, (off_t)(segment_size(s) + done));
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return broken(g, errno, reason, "the journal cannot be written");
+		done += (size_t)n;
+	}
+	segment_count(s, &f, size);
+	g->now = after;
+	return 0;
+}
+
+/**
+ * group_sync - make durable all that is in the journal now
+ * @g: the group, locked; it is unlocked meanwhile
+ * @reason: HUB_REASON_MAX bytes
+ *
+ * Return: 0 or a positive errno. Then the journal is broken: what the kernel could
+ * not write it may believe to be written.
+ */
+int group_sync(struct group *g, char *reason)
+{
+	struct segment *s = group_last(g);
+	struct place to = { s->end, s->first_id + s->nr_records, g->now.incarnation, g->now.seq };
+	unsigned int cuts = g->cuts;
+	int err = 0;
+
+	if (g->broken) {
+		snprintf(reason, HUB_REASON_MAX, "the journal could not be written: read the session block again");
+		return EIO;
+	}
+	if (to.offset == g->durable.offset)
+		return 0;
+	segment_get(s);
+	pthread_mutex_unlock(&g->lock);
+	if (fdatasync(s->fd))
+		err = errno;
+	pthread_mutex_lock(&g->lock);
+	segment_put(s);
+	if (cuts != g->cuts) {
+		snprintf(reason, HUB_REASON_MAX, "the journal was cut meanwhile");
+		return EIO;
+	}
+	if (err)
+		return broken(g, err, reason, "the journal cannot be synced");
+	if (to.offset > g->durable.offset) {
+		g->durable = to;
+		mark_write(g);
+	}
+	return 0;
+}
+
+/**
+ * group_mend - cut a broken journal to what is durable
+ * @g: the group, locked
+ * @reason: HUB_REASON_MAX bytes
+ *
+ * Return: whether frames can be added again.
+ */
+bool group_mend(struct group *g, char *reason)
+{
+	struct segment *old = group_last(g), *s;
+	char error[SEGMENT_ERROR_MAX] = "";
+	struct replay now;
+
+	if (!g->broken)
+		return true;
+	g->cuts++;
+	/* All before the last segment was durable when that was begun. */
+	if (ftruncate(old->fd, (off_t)(SEGMENT_HEADER + (g->durable.offset - old->start))) || fdatasync(old->fd)) {
+		snprintf(reason, HUB_REASON_MAX, "segment %s cannot be cut: %s", old->name, strerror(errno));
+		return false;
+	}
+	s = segment_open(g->journal, old->name, g->uuid, error);
+	if (!s || !segment_scan(s, g->uuid, &now, error) || s->end != g->durable.offset) {
+		snprintf(reason, HUB_REASON_MAX, "%.150s", *error ? error : "what was durable is gone");
+		if (s)
+			segment_put(s);
+		return false;
+	}
+	s->first_id = old->first_id;
+	g->segment[g->nr_segments - 1] = s;
+	segment_put(old);
+	g->now = now;
+	g->broken = false;
+	hub_say(g->hub, LOG_NOTICE, "group %s: the journal was cut to %" PRIu64 ", which is durable", g->name,
+		g->durable.offset);
+	return true;
+}
+
+/**
+ * group_state - what the log had said at a point
+ * @g: the group, locked
+ * @id: so many records come before the point
+ * @r: out; its position is not filled in
+ *
+ * Return: false if the point is gone.
+ */
+bool group_state(const struct group *g, uint64_t id, struct replay *r)
+{
+	const struct segment *s = group_at(g, id);
+	const struct log_record *rec;
+	uint32_t i, k;
+
+	if (id < g->floor || id > s->first_id + s->nr_records)
+		return false;
+	*r = s->begin;
+	/* Names that came since this segment was begun; they are never taken back. */
+	for (i = r->nr; i < g->now.nr; i++) {
+		memset(&r->volume[i], 0, sizeof(r->volume[i]));
+		memcpy(r->volume[i].name, g->now.volume[i].name, sizeof(r->volume[i].name));
+	}
+	r->nr = g->now.nr;
+	for (i = 0; i < s->nr_frames && s->first_id + s->frame[i].record < id; i++) {
+		const struct log_frame *f = &s->frame[i];
+
+		replay_apply(r, f->flags);
+		for (k = f->record; k < f->record + f->nr_records && s->first_id + k < id; k++) {
+			rec = &s->record[k];
+			replay_record(r, rec->type, rec->slot, rec->nr_sectors);
+		}
+	}
+	return true;
+}

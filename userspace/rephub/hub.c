@@ -1,0 +1,324 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * The hub's directory:
+ *
+ *	hub			its identity
+ *	groups/NAME/group	uuid and generation of the group
+ *	groups/NAME/mark	up to where the journal was durable, at least
+ *	groups/NAME/journal/	segments and their indexes
+ *	groups/NAME/base/	a sparse file for each volume
+ */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include <syslog.h>
+#include <unistd.h>
+
+#include "engine.h"
+
+#define HUB_MAGIC	UINT64_C(0x6964696275687067)
+#define SEAL_SIZE	512u
+#define SEAL_DATA	16u
+
+/**
+ * hub_say - a line for the log
+ * @hub: whose
+ * @priority: LOG_ERR ...
+ * @fmt: of printf()
+ */
+void hub_say(const struct hub *hub, int priority, const char *fmt, ...)
+{
+	char line[1024];
+	va_list ap;
+
+	if (!hub->o.log)
+		return;
+	va_start(ap, fmt);
+	vsnprintf(line, sizeof(line), fmt, ap);
+	va_end(ap);
+	hub->o.log(hub->o.data, priority, line);
+}
+
+/* ---- small files: a magic, some bytes, their sum ------------------------- */
+
+/**
+ * seal_write - write a small file that is old or new after a crash
+ * @dir: in this directory
+ * @name: of the file
+ * @magic: what it is
+ * @data: what it says
+ * @len: at most SEAL_SIZE - SEAL_DATA - 4 bytes
+ *
+ * Return: whether it is durable; else errno says why not.
+ */
+bool seal_write(int dir, const char *name, uint64_t magic, const void *data, size_t len)
+{
+	uint8_t page[SEAL_SIZE] = { 0 };
+	char tmp[64];
+	uint32_t crc;
+	bool ok;
+	int fd;
+
+	memcpy(page, &magic, sizeof(magic));
+	memcpy(page + SEAL_DATA, data, len);
+	crc = frame_crc(page, SEAL_SIZE - 4);
+	memcpy(page + SEAL_SIZE - 4, &crc, 4);
+	snprintf(tmp, sizeof(tmp), "%s.new", name);
+	fd = openat(dir, tmp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+	if (fd < 0)
+		return false;
+	ok = pwrite(fd, page, sizeof(page), 0) == sizeof(page) && !fdatasync(fd);
+	if (close(fd) || !ok)
+		return false;
+	return !renameat(dir, tmp, dir, name) && !fsync(dir);
+}
+
+/**
+ * seal_read - read what seal_write() wrote
+ * @dir: in this directory
+ * @name: of the file
+ * @magic: what it has to be
+ * @data: out
+ * @len: as it was written
+ *
+ * Return: 0 or a positive errno; EBADMSG: it is not what was written.
+ */
+int seal_read(int dir, const char *name, uint64_t magic, void *data, size_t len)
+{
+	uint8_t page[SEAL_SIZE];
+	uint32_t crc;
+	ssize_t n;
+	int fd, err;
+
+	fd = openat(dir, name, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return errno;
+	n = pread(fd, page, sizeof(page), 0);
+	err = n < 0 ? errno : EBADMSG;
+	close(fd);
+	if (n != sizeof(page))
+		return err;
+	memcpy(&crc, page + SEAL_SIZE - 4, 4);
+	if (memcmp(page, &magic, sizeof(magic)) || crc != frame_crc(page, SEAL_SIZE - 4))
+		return EBADMSG;
+	memcpy(data, page + SEAL_DATA, len);
+	return 0;
+}
+
+/* ---- the hub ------------------------------------------------------------- */
+
+/**
+ * hub_options_init - fill in the defaults
+ * @o: out
+ */
+void hub_options_init(struct hub_options *o)
+{
+	memset(o, 0, sizeof(*o));
+	o->create = true;
+	o->segment = UINT64_C(256) << 20;
+	o->keep_bytes = UINT64_C(64) << 30;
+}
+
+static bool open_dir(int at, const char *name, int *fd, char *error)
+{
+	if (mkdirat(at, name, 0700) && errno != EEXIST) {
+		snprintf(error, HUB_ERROR_MAX, "%s cannot be created: %s", name, strerror(errno));
+		return false;
+	}
+	*fd = openat(at, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (*fd < 0)
+		snprintf(error, HUB_ERROR_MAX, "%s cannot be opened: %s", name, strerror(errno));
+	return *fd >= 0;
+}
+
+static bool open_groups(struct hub *hub, char *error)
+{
+	int fd = openat(hub->groups, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR *d = fd < 0 ? NULL : fdopendir(fd);
+	char why[HUB_ERROR_MAX];
+	struct dirent *de;
+	struct group *g;
+
+	if (!d) {
+		snprintf(error, HUB_ERROR_MAX, "groups cannot be read: %s", strerror(errno));
+		if (fd >= 0)
+			close(fd);
+		return false;
+	}
+	while ((de = readdir(d))) {
+		if (!frame_name_ok(de->d_name))
+			continue;
+		/* One that cannot be opened must not keep the others from being served. */
+		g = group_open(hub, hub->groups, de->d_name, why);
+		if (!g)
+			hub_say(hub, LOG_ERR, "group %s is not served: %s", de->d_name, why);
+		else
+			LIST_INSERT_HEAD(&hub->list, g, link);
+	}
+	closedir(d);
+	return true;
+}
+
+/**
+ * hub_open - open a hub's directory, or make it one
+ * @dir: the directory; it is created, but not what is above
+ * @o: options
+ * @error: HUB_ERROR_MAX bytes
+ *
+ * Return: the hub, or NULL.
+ */
+struct hub *hub_open(const char *dir, const struct hub_options *o, char *error)
+{
+	struct hub *hub = calloc(1, sizeof(*hub));
+	char why[HUB_ERROR_MAX - 128];
+	int err;
+
+	if (!hub) {
+		snprintf(error, HUB_ERROR_MAX, "out of memory");
+		return NULL;
+	}
+	hub->o = *o;
+	hub->dir = hub->groups = -1;
+	pthread_mutex_init(&hub->lock, NULL);
+	LIST_INIT(&hub->list);
+	if (!open_dir(AT_FDCWD, dir, &hub->dir, error))
+		goto failed;
+	if (flock(hub->dir, LOCK_EX | LOCK_NB)) {
+		snprintf(error, HUB_ERROR_MAX, "%s: %s", dir, errno == EWOULDBLOCK ?
+			 "another rephub has it" : strerror(errno));
+		goto failed;
+	}
+	err = seal_read(hub->dir, "hub", HUB_MAGIC, hub->uuid, sizeof(hub->uuid));
+	if (err == ENOENT && !faccessat(hub->dir, "groups", F_OK, 0)) {
+		snprintf(error, HUB_ERROR_MAX,
+			 "%s has groups and no identity: expected the file hub in it, from a copy of this directory", dir);
+		goto failed;
+	}
+	if (err == ENOENT)
+		err = getrandom(hub->uuid, sizeof(hub->uuid), 0) == sizeof(hub->uuid) &&
+		      seal_write(hub->dir, "hub", HUB_MAGIC, hub->uuid, sizeof(hub->uuid)) ? 0 : errno;
+	if (err) {
+		snprintf(error, HUB_ERROR_MAX, "%s/hub: %s", dir, err == EBADMSG ?
+			 "it is not what was written" : strerror(err));
+		goto failed;
+	}
+	if (!open_dir(hub->dir, "groups", &hub->groups, why) || fsync(hub->dir)) {
+		snprintf(error, HUB_ERROR_MAX, "%.200s: %.200s", dir, hub->groups < 0 ? why : strerror(errno));
+		goto failed;
+	}
+	if (!open_groups(hub, error))
+		goto failed;
+	return hub;
+failed:
+	hub_close(hub);
+	return NULL;
+}
+
+/**
+ * hub_close - end
+ * @hub: without sessions and views
+ */
+void hub_close(struct hub *hub)
+{
+	struct group *g;
+
+	while ((g = LIST_FIRST(&hub->list))) {
+		LIST_REMOVE(g, link);
+		group_close(g);
+	}
+	if (hub->groups >= 0)
+		close(hub->groups);
+	if (hub->dir >= 0)
+		close(hub->dir);
+	pthread_mutex_destroy(&hub->lock);
+	free(hub);
+}
+
+/**
+ * hub_identity - who it is
+ * @hub: the hub
+ * @uuid: out: 16 bytes
+ */
+void hub_identity(const struct hub *hub, uint8_t *uuid)
+{
+	memcpy(uuid, hub->uuid, sizeof(hub->uuid));
+}
+
+static struct group *find(const struct hub *hub, const char *name)
+{
+	struct group *g;
+
+	LIST_FOREACH(g, &hub->list, link)
+		if (!strcmp(g->name, name))
+			return g;
+	return NULL;
+}
+
+/**
+ * hub_find - a group by its name
+ * @hub: the hub
+ * @name: of the group
+ *
+ * Return: the group, which stays, or NULL.
+ */
+struct group *hub_find(struct hub *hub, const char *name)
+{
+	struct group *g;
+
+	pthread_mutex_lock(&hub->lock);
+	g = find(hub, name);
+	pthread_mutex_unlock(&hub->lock);
+	return g;
+}
+
+/**
+ * hub_create - find a group, or create it
+ * @hub: the hub
+ * @name: of the group
+ * @error: HUB_ERROR_MAX bytes
+ *
+ * Return: the group, or NULL.
+ */
+struct group *hub_create(struct hub *hub, const char *name, char *error)
+{
+	struct group *g;
+
+	pthread_mutex_lock(&hub->lock);
+	g = find(hub, name);
+	if (!g && group_make(hub->groups, name, error)) {
+		g = group_open(hub, hub->groups, name, error);
+		if (g) {
+			LIST_INSERT_HEAD(&hub->list, g, link);
+			hub_say(hub, LOG_NOTICE, "group %s: created", name);
+		}
+	}
+	pthread_mutex_unlock(&hub->lock);
+	return g;
+}
+
+/**
+ * hub_tend - do what is to be done now and then: fold what is older than is kept
+ * @hub: the hub; call it every second or so, in a thread that may wait
+ */
+void hub_tend(struct hub *hub)
+{
+	struct group *g, *next;
+
+	pthread_mutex_lock(&hub->lock);
+	g = LIST_FIRST(&hub->list);
+	pthread_mutex_unlock(&hub->lock);
+	while (g) {
+		fold_some(g);
+		pthread_mutex_lock(&hub->lock);
+		next = LIST_NEXT(g, link);
+		pthread_mutex_unlock(&hub->lock);
+		g = next;
+	}
+}

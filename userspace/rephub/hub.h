@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The hub's engine: groups with their journals, sessions that add to them, views
+ * of points in them.  It knows nothing of NBD.  All functions may be called in
+ * any thread, but one session's writes by one thread at a time.
+ */
+#ifndef REPHUB_HUB_H
+#define REPHUB_HUB_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "../common/frame.h"
+
+#define HUB_ERROR_MAX	512	/* bytes that suffice for a sentence */
+
+struct hub;
+struct group;
+struct hub_session;
+struct hub_view;
+
+/*
+ * struct hub_options - hub_options_init() fills the defaults
+ * @create:	a group that does not exist is created at its first HELLO
+ * @segment:	bytes of a segment of the journal
+ * @keep_bytes:	of journal, for each group; what is older is folded into the base
+ * @keep_ns:	age of the oldest point, at least; 0: only @keep_bytes counts
+ * @log:	takes a line, in any thread
+ */
+struct hub_options {
+	bool create;
+	uint64_t segment;
+	uint64_t keep_bytes;
+	uint64_t keep_ns;
+	void (*log)(void *data, int priority, const char *line);
+	void *data;
+};
+
+void hub_options_init(struct hub_options *o);
+struct hub *hub_open(const char *dir, const struct hub_options *o, char *error);
+void hub_close(struct hub *hub);
+void hub_identity(const struct hub *hub, uint8_t *uuid);
+void hub_tend(struct hub *hub);
+
+/* session.c: the log's export, each call with an errno and a reason of NBDS_REASON_MAX */
+#define HUB_REASON_MAX	160
+
+struct hub_session *hub_session_new(struct hub *hub, const char *group, const char *peer);
+int hub_session_write(struct hub_session *s, uint64_t offset, const void *buf, size_t len, char *reason);
+int hub_session_read(struct hub_session *s, uint64_t offset, void *buf, size_t len, char *reason);
+int hub_session_flush(struct hub_session *s, char *reason);
+bool hub_session_over(struct hub_session *s, char *reason);
+void hub_session_free(struct hub_session *s);
+
+/* view.c */
+struct hub_view *hub_view_open(struct hub *hub, const char *group, const char *volume,
+			       const char *point, char *reason);
+uint64_t hub_view_size(const struct hub_view *v);
+void hub_view_position(const struct hub_view *v, uint64_t *incarnation, uint64_t *seq, uint64_t *time);
+int hub_view_read(struct hub_view *v, uint64_t offset, void *buf, size_t len, char *reason);
+bool hub_view_next(struct hub_view *v, uint64_t offset, uint64_t end, uint64_t *next);
+void hub_view_close(struct hub_view *v);
+
+/* What there is, for those who ask: each calls back for each, under the group's lock. */
+struct hub_group_info {
+	const char *name;
+	uint8_t uuid[16];
+	uint64_t generation;
+	uint64_t incarnation, seq;		/* of the last record that is durable */
+	uint64_t oldest_incarnation, oldest_seq;	/* the oldest point that can be viewed */
+	uint64_t oldest_time, newest_time;
+	uint64_t segments, journal_bytes, base_bytes, records;
+	bool connected;
+	unsigned int views;
+	const char *trouble;
+};
+
+struct hub_volume_info {
+	const char *group, *name;
+	uint64_t sectors;
+	bool removed;
+	const char *state;			/* NULL: it can be viewed */
+};
+
+struct hub_point_info {
+	uint64_t incarnation, seq, time;
+	char what[24];				/* checkpoint, gap, resync-begin, ... */
+	char text[REPAGENT_NAME_MAX + REPAGENT_LABEL_MAX + 2];
+};
+
+void hub_groups(struct hub *hub, void (*each)(void *data, const struct hub_group_info *g), void *data);
+bool hub_volumes(struct hub *hub, const char *group,
+		 void (*each)(void *data, const struct hub_volume_info *v), void *data);
+bool hub_points(struct hub *hub, const char *group, unsigned int most,
+		void (*each)(void *data, const struct hub_point_info *p), void *data);
+
+#endif /* REPHUB_HUB_H */

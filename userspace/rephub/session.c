@@ -1,0 +1,451 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * A session: one connection to the export log/GROUP.  Documentation/frames.md says
+ * what may come in which order.
+ *
+ *	state	means						next
+ *	NEW	nothing was said				HELLO
+ *	HELLO	it is known who asks				OPEN by reading the session block
+ *	OPEN	the group's session: frames are taken		BROKEN, OVER
+ *	BROKEN	a frame or a FLUSH was refused			OPEN by reading the session block
+ *	OVER	another one was opened: for ever
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/statvfs.h>
+#include <syslog.h>
+#include <time.h>
+
+#include "engine.h"
+
+#define SPACE_LEAST	(UINT64_C(64) << 20)	/* free bytes without which the journal is full */
+
+enum state { STATE_NEW, STATE_HELLO, STATE_OPEN, STATE_BROKEN, STATE_OVER };
+
+/*
+ * struct hub_session
+ * @lock:	guards all but the names and @hub; taken before the group's
+ * @hello:	what was said
+ * @frame:	the frame that is coming, @have bytes of it; @raw: to unpack it into
+ * @why, @err:	of BROKEN
+ */
+struct hub_session {
+	struct hub *hub;
+	char name[REPAGENT_NAME_MAX + 1];
+	char peer[64];
+
+	pthread_mutex_t lock;
+	struct group *group;
+	enum state state;
+	struct frame_header hello;
+	uint64_t at;
+	size_t have;
+	uint8_t *frame, *raw;
+	int err;
+	char why[HUB_REASON_MAX];
+};
+
+/**
+ * hub_session_new - somebody has opened log/GROUP
+ * @hub: the hub
+ * @group: its name, which need not exist
+ * @peer: who, for the log
+ *
+ * Return: the session, or NULL if there is no memory.
+ */
+struct hub_session *hub_session_new(struct hub *hub, const char *group, const char *peer)
+{
+	struct hub_session *s = calloc(1, sizeof(*s));
+
+	if (!s)
+		return NULL;
+	s->hub = hub;
+	snprintf(s->name, sizeof(s->name), "%s", group);
+	snprintf(s->peer, sizeof(s->peer), "%s", peer);
+	pthread_mutex_init(&s->lock, NULL);
+	return s;
+}
+
+/**
+ * hub_session_free - its connection is gone
+ * @s: the session
+ */
+void hub_session_free(struct hub_session *s)
+{
+	if (s->group) {
+		pthread_mutex_lock(&s->group->lock);
+		if (s->group->session == s)
+			s->group->session = NULL;
+		pthread_mutex_unlock(&s->group->lock);
+	}
+	free(s->frame);
+	free(s->raw);
+	pthread_mutex_destroy(&s->lock);
+	free(s);
+}
+
+/* What is refused is told in the log, once: all that comes behind it is refused for the same reason. */
+static __attribute__((format(printf, 4, 5)))
+int refuse(struct hub_session *s, int err, char *reason, const char *fmt, ...)
+{
+	char text[HUB_REASON_MAX];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	hub_say(s->hub, LOG_WARNING, "group %s: %s: refused: %s", s->name, s->peer, text);
+	if (s->state == STATE_OPEN) {
+		s->state = STATE_BROKEN;
+		s->err = err;
+		memcpy(s->why, text, sizeof(s->why));
+	}
+	memcpy(reason, text, sizeof(text));
+	return err;
+}
+
+/* Is this still the group's session? The group is locked. */
+static int check_open(struct hub_session *s, char *reason)
+{
+	if (s->state == STATE_OPEN && s->group->session != s)
+		s->state = STATE_OVER;
+	switch (s->state) {
+	case STATE_OPEN:
+		return 0;
+	case STATE_BROKEN:
+		snprintf(reason, HUB_REASON_MAX, "%s", s->why);
+		return s->err;
+	case STATE_OVER:
+		snprintf(reason, HUB_REASON_MAX, "another session of group %s was opened since", s->name);
+		return ESHUTDOWN;
+	default:
+		return refuse(s, EINVAL, reason, "there is no session: expected a hello, and a read of the session block");
+	}
+}
+
+static bool is_zero(const uint8_t *p, size_t len)
+{
+	while (len && !*p) {
+		p++;
+		len--;
+	}
+	return !len;
+}
+
+static int hello(struct hub_session *s, const void *buf, size_t len, char *reason)
+{
+	char error[HUB_ERROR_MAX];
+	struct frame_header h;
+	bool unknown;
+
+	if (len != FRAME_ALIGN)
+		return refuse(s, EINVAL, reason, "%zu bytes at 0: expected a hello of %u", len, FRAME_ALIGN);
+	if (!frame_header_parse(&h, buf, error))
+		return refuse(s, EINVAL, reason, "hello: %.140s", error);
+	if (!(h.flags & FRAME_HELLO) || !is_zero((const uint8_t *)buf + FRAME_HEADER, len - FRAME_HEADER))
+		return refuse(s, EINVAL, reason, "at 0: expected a hello, and zeroes behind it");
+	unknown = is_zero(h.group, sizeof(h.group));
+	if (!s->group) {
+		s->group = hub_find(s->hub, s->name);
+		if (!s->group && (!unknown || !s->hub->o.create))
+			return refuse(s, EPERM, reason, "there is no group %s here: expected %s", s->name,
+				      unknown ? "one of those that are, for none is created" :
+				      "zeroes for its uuid, to create it");
+		if (!s->group)
+			s->group = hub_create(s->hub, s->name, error);
+		if (!s->group)
+			return refuse(s, EIO, reason, "%.150s", error);
+	}
+	s->hello = h;
+	if (s->state == STATE_NEW)
+		s->state = STATE_HELLO;
+	return 0;
+}
+
+/* As many whole frames as there are. */
+static int take_frames(struct hub_session *s, char *reason)
+{
+	struct frame_header h;
+	size_t size;
+	int err;
+
+	while (s->have >= FRAME_HEADER) {
+		char error[HUB_REASON_MAX];
+
+		if (!frame_header_parse(&h, s->frame, error))
+			return refuse(s, EINVAL, reason, "frame at %" PRIu64 ": %.120s", s->at, error);
+		if (h.flags & FRAME_HELLO)
+			return refuse(s, EINVAL, reason, "frame at %" PRIu64 ": a hello: expected it at 0", s->at);
+		if (h.offset != s->at)
+			return refuse(s, EINVAL, reason, "frame at %" PRIu64 ": offset %" PRIu64
+				      ": expected where it is written", s->at, h.offset);
+		if (h.incarnation != s->hello.incarnation)
+			return refuse(s, EPERM, reason, "frame at %" PRIu64 ": incarnation %" PRIu64
+				      ": expected %" PRIu64 ", that of the hello", s->at, h.incarnation,
+				      s->hello.incarnation);
+		size = frame_size(&h);
+		if (s->have < size)
+			return 0;
+		err = group_add(s->group, &h, s->frame, s->raw, error);
+		if (err)
+			return refuse(s, err, reason, "frame at %" PRIu64 ": %.120s", s->at, error);
+		s->have -= size;
+		s->at += size;
+		memmove(s->frame, s->frame + size, s->have);
+	}
+	return 0;
+}
+
+/**
+ * hub_session_write - bytes of the log, or a hello
+ * @s: the session
+ * @offset: in the export
+ * @buf: the bytes
+ * @len: so many
+ * @reason: HUB_REASON_MAX bytes for why not
+ *
+ * Return: 0 or a positive errno.
+ */
+int hub_session_write(struct hub_session *s, uint64_t offset, const void *buf, size_t len, char *reason)
+{
+	const uint8_t *p = buf;
+	size_t n;
+	int err;
+
+	pthread_mutex_lock(&s->lock);
+	if (offset < SESSION_SIZE) {
+		if (offset)
+			err = refuse(s, EINVAL, reason, "write at %" PRIu64 ": expected a hello at 0, or the log from %u on",
+				     offset, SESSION_SIZE);
+		else
+			err = hello(s, buf, len, reason);
+		pthread_mutex_unlock(&s->lock);
+		return err;
+	}
+	if (!s->group) {
+		err = refuse(s, EINVAL, reason, "there is no session: expected a hello, and a read of the session block");
+		pthread_mutex_unlock(&s->lock);
+		return err;
+	}
+	pthread_mutex_lock(&s->group->lock);
+	err = check_open(s, reason);
+	if (!err && offset != s->at + s->have)
+		err = refuse(s, EINVAL, reason, "write at %" PRIu64 ": expected %" PRIu64, offset, s->at + s->have);
+	while (!err && len) {
+		n = FRAME_MAX - s->have < len ? FRAME_MAX - s->have : len;
+		memcpy(s->frame + s->have, p, n);
+		s->have += n;
+		p += n;
+		len -= n;
+		err = take_frames(s, reason);
+	}
+	pthread_mutex_unlock(&s->group->lock);
+	pthread_mutex_unlock(&s->lock);
+	return err;
+}
+
+static bool has_space(const struct group *g)
+{
+	struct statvfs v;
+
+	return fstatvfs(g->journal, &v) || (uint64_t)v.f_bavail * v.f_frsize >= SPACE_LEAST;
+}
+
+static __attribute__((format(printf, 3, 4)))
+void not_accepting(struct session *out, enum session_state state, const char *fmt, ...)
+{
+	va_list ap;
+
+	out->state = state;
+	va_start(ap, fmt);
+	vsnprintf(out->reason, sizeof(out->reason), fmt, ap);
+	va_end(ap);
+}
+
+/* May this one have the session? The group is locked. */
+static void judge(struct hub_session *s, struct session *out)
+{
+	const struct group *g = s->group;
+	const struct frame_header *h = &s->hello;
+	unsigned int i;
+
+	if (!is_zero(h->group, sizeof(h->group)) && memcmp(h->group, g->uuid, sizeof(g->uuid))) {
+		not_accepting(out, SESSION_FOREIGN, "group %s here is another one, by its uuid", s->name);
+		return;
+	}
+	if (h->generation && h->generation != g->generation) {
+		not_accepting(out, SESSION_FENCED, "generation %" PRIu64 ": the group was failed over and is at %" PRIu64,
+			      h->generation, g->generation);
+		return;
+	}
+	for (i = 0; i + 1 < g->now.nr_seen; i++)
+		if (g->now.seen[i] == h->incarnation)
+			not_accepting(out, SESSION_STALE, "incarnation %" PRIu64 " is over: %" PRIu64 " has written since",
+				      h->incarnation, g->now.incarnation);
+}
+
+/* The group is locked. */
+static int open_session(struct hub_session *s, struct session *out, char *reason)
+{
+	struct group *g = s->group;
+	int err;
+
+	if (!s->frame)
+		s->frame = malloc(FRAME_MAX);
+	if (!s->raw)
+		s->raw = malloc(FRAME_MAX);
+	if (!s->frame || !s->raw) {
+		snprintf(reason, HUB_REASON_MAX, "out of memory");
+		return ENOMEM;
+	}
+	/* From here on the older one adds nothing, and all that it has added is in the file. */
+	g->session = s;
+	if (!g->broken) {
+		err = group_sync(g, reason);
+		if (err && !g->broken)
+			return err;
+	}
+	if (!group_mend(g, reason)) {
+		not_accepting(out, SESSION_FAILED, "%.150s", reason);
+		return 0;
+	}
+	if (!has_space(g)) {
+		not_accepting(out, SESSION_FULL, "less than %" PRIu64 " MiB are free for the journal", SPACE_LEAST >> 20);
+		return 0;
+	}
+	if (g->session != s) {	/* another one came while we synced */
+		snprintf(reason, HUB_REASON_MAX, "another session of group %s was opened since", s->name);
+		return ESHUTDOWN;
+	}
+	s->at = group_last(g)->end;
+	s->have = 0;
+	return 0;
+}
+
+/**
+ * hub_session_read - the session block: opens the session
+ * @s: the session
+ * @offset: in the export
+ * @buf: filled
+ * @len: of it
+ * @reason: HUB_REASON_MAX bytes for why not
+ *
+ * Context: waits for the disk.
+ * Return: 0 or a positive errno.
+ */
+int hub_session_read(struct hub_session *s, uint64_t offset, void *buf, size_t len, char *reason)
+{
+	struct session out = { .state = SESSION_ACCEPTING, .frame_max = FRAME_MAX, .zstd = true };
+	struct group *g;
+	struct timespec now;
+	int err = 0;
+
+	pthread_mutex_lock(&s->lock);
+	g = s->group;
+	if (offset || len != SESSION_SIZE)
+		err = refuse(s, EINVAL, reason, "read of %zu bytes at %" PRIu64 ": expected %u at 0, the session block",
+			     len, offset, SESSION_SIZE);
+	else if (!g)
+		err = refuse(s, EINVAL, reason, "there was no hello: expected one before the session block is read");
+	if (err) {
+		pthread_mutex_unlock(&s->lock);
+		return err;
+	}
+	pthread_mutex_lock(&g->lock);
+	if (s->state == STATE_OVER || (s->state >= STATE_OPEN && g->session != s)) {
+		s->state = STATE_OVER;
+		err = check_open(s, reason);
+	}
+	if (!err)
+		judge(s, &out);
+	if (!err && out.state == SESSION_ACCEPTING)
+		err = open_session(s, &out, reason);
+	if (!err) {
+		clock_gettime(CLOCK_REALTIME, &now);
+		hub_identity(s->hub, out.hub);
+		memcpy(out.group, g->uuid, sizeof(out.group));
+		memcpy(out.name, g->name, sizeof(out.name));
+		out.time = (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+		out.generation = g->generation;
+		out.offset = g->durable.offset;
+		out.incarnation = g->durable.incarnation;
+		out.seq = g->durable.seq;
+		session_encode(&out, buf);
+		s->state = out.state == SESSION_ACCEPTING ? STATE_OPEN : STATE_HELLO;
+		if (out.state == SESSION_ACCEPTING)
+			hub_say(s->hub, LOG_NOTICE, "group %s: %s: session at %" PRIu64 ":%" PRIu64 ", offset %" PRIu64,
+				g->name, s->peer, out.incarnation, out.seq, out.offset);
+		else
+			hub_say(s->hub, LOG_WARNING, "group %s: %s: no session: %s", g->name, s->peer, out.reason);
+	}
+	pthread_mutex_unlock(&g->lock);
+	pthread_mutex_unlock(&s->lock);
+	return err;
+}
+
+/**
+ * hub_session_flush - make durable what was taken
+ * @s: the session
+ * @reason: HUB_REASON_MAX bytes for why not
+ *
+ * Context: waits for the disk. Frames may be written meanwhile.
+ * Return: 0 or a positive errno.
+ */
+int hub_session_flush(struct hub_session *s, char *reason)
+{
+	char error[HUB_REASON_MAX];
+	struct group *g;
+	int err;
+
+	pthread_mutex_lock(&s->lock);
+	g = s->group;
+	if (!g || s->state < STATE_OPEN) {
+		err = refuse(s, EINVAL, reason, "there is no session: expected a hello, and a read of the session block");
+		pthread_mutex_unlock(&s->lock);
+		return err;
+	}
+	pthread_mutex_lock(&g->lock);
+	err = check_open(s, reason);
+	/* Writes of this session go on while the disk works. */
+	pthread_mutex_unlock(&s->lock);
+	if (err) {
+		pthread_mutex_unlock(&g->lock);
+		return err;
+	}
+	err = group_sync(g, error);
+	pthread_mutex_unlock(&g->lock);
+	if (err) {
+		pthread_mutex_lock(&s->lock);
+		err = refuse(s, err, reason, "flush: %.140s", error);
+		pthread_mutex_unlock(&s->lock);
+	}
+	return err;
+}
+
+/**
+ * hub_session_over - is it closed for good?
+ * @s: the session
+ * @reason: HUB_REASON_MAX bytes for why
+ */
+bool hub_session_over(struct hub_session *s, char *reason)
+{
+	bool over = false;
+
+	if (pthread_mutex_trylock(&s->lock))
+		return false;
+	if (s->group && s->state >= STATE_OPEN) {
+		pthread_mutex_lock(&s->group->lock);
+		over = s->group->session != s;
+		pthread_mutex_unlock(&s->group->lock);
+	}
+	if (over) {
+		s->state = STATE_OVER;
+		snprintf(reason, HUB_REASON_MAX, "another session of group %s was opened since", s->name);
+	}
+	pthread_mutex_unlock(&s->lock);
+	return over;
+}
