@@ -508,7 +508,7 @@ static void test_states(void **state)
 		uint64_t sessions = hub->sessions;
 
 		hub->session.state = states[i].state;
-		snprintf(hub->session.reason, sizeof(hub->session.reason), "state %u it is", states[i].state);
+		snprintf(hub->session.reason, sizeof(hub->session.reason), "state %u it is", i);
 		start_hub(&b);
 		if (!i) {
 			bench_start(&b);

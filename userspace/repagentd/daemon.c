@@ -298,13 +298,17 @@ static int serve(struct daemon *d, uint64_t until, bool *done)
 	return *done ? 0 : plan_sleep(d, until);
 }
 
-/* A tap of the kind that the configuration asks for. */
+/* A tap of the kind that the configuration asks for, in the place of the one there is. */
 static int new_tap(struct daemon *d)
 {
-	d->tap = uri_is_rephub(d->cfg->taps.all) ? logtap_new(d->cfg, &d->loop, &d->stream) :
-		 mirror_new(d->cfg, &d->loop, &d->stream);
-	if (!d->tap)
+	struct tap *tap = uri_is_rephub(d->cfg->taps.all) ? logtap_new(d->cfg, &d->loop, &d->stream) :
+			  mirror_new(d->cfg, &d->loop, &d->stream);
+
+	if (!tap)
 		return -ENOMEM;
+	if (d->tap)
+		d->tap->ops->free(d->tap);
+	d->tap = tap;
 	d->tap->mark_dirty = commands_mark_dirty;
 	d->tap->owner = d;
 	return d->paused ? d->tap->ops->pause(d->tap, true) : 0;
@@ -318,10 +322,7 @@ static int new_tap(struct daemon *d)
  */
 int daemon_choose_tap(struct daemon *d)
 {
-	if (!d->ring)
-		return 0;
-	d->tap->ops->free(d->tap);
-	return new_tap(d);
+	return d->ring ? new_tap(d) : 0;
 }
 
 /* A group came: begin at its first unacknowledged record. */

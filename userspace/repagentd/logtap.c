@@ -76,9 +76,9 @@ struct out {
  * @pause:	before the next try, ns
  * @dry:	the stream has no further record now
  * @paused:	DOWN lasts until that is over
- * @marking:	volumes are being marked dirty; @doubted: index of the one, or -1
+ * @marking:	volumes are being marked dirty; @which: index of the one, or -1
  * @next_mark:	not before, ns
- * @unsure:	there may be a volume to be marked
+ * @unsure:	volumes are to be looked at again: see doubt()
  * @got:	HELLO, or the read of the session block, was answered
  * @block, @hello: for these two
  * @session:	of the block
@@ -86,7 +86,8 @@ struct out {
  * @foreign:	it is refused because it is another one
  * @base_incarnation, @base_seq: where the hub was when this incarnation began, as
  *		far as we know; zeroes: we do not
- * @marked:	ids of the volumes that were marked dirty as a whole, at their index
+ * @doubted:	ids of the volumes that are to be marked dirty as a whole, at their
+ *		index; @marked: of those that were
  * @offset:	where the next frame goes
  * @frame_bytes: payload that makes a frame full
  * @open:	the frame that is being filled; open.buf NULL: none
@@ -127,8 +128,8 @@ struct logtap {
 	struct known known;
 	bool foreign;
 	uint64_t base_incarnation, base_seq;
-	uint16_t marked[REPAGENT_MAX_VOLUMES];
-	int doubted;
+	uint16_t doubted[REPAGENT_MAX_VOLUMES], marked[REPAGENT_MAX_VOLUMES];
+	int which;
 	uint64_t offset;
 
 	uint64_t frame_bytes;
@@ -319,19 +320,23 @@ static int go_stream(struct logtap *l)
  * hub have what the map does not list?  Return the index of the first for which
  * that is not known, or -1.
  */
-static int first_doubted(const struct logtap *l)
+static int first_doubted(struct logtap *l)
 {
-	int i;
+	int i, first = -1;
 
-	for (i = 0; i < REPAGENT_MAX_VOLUMES; i++) {
+	for (i = REPAGENT_MAX_VOLUMES - 1; i >= 0; i--) {
 		const struct repagent_volume_info *v = &l->stream->volume[i].info;
 
 		if (v->id && v->id != l->marked[i] && v->map_incarnation &&
 		    v->map_incarnation != l->stream->incarnation &&
 		    (v->map_incarnation != l->base_incarnation || v->map_seq > l->base_seq))
-			return i;
+			l->doubted[i] = v->id;
+		if (l->doubted[i] && l->doubted[i] == v->id)
+			first = i;
+		else
+			l->doubted[i] = 0;
 	}
-	return -1;
+	return first;
 }
 
 /*
@@ -365,15 +370,15 @@ static int refused_session(struct logtap *l)
 	} kind[SESSION_NR_STATES] = {
 		[SESSION_FENCED] = { FAULT_FENCED, "the VM runs on another side: end that at the hub, or this one here" },
 		[SESSION_STALE] = { FAULT_FENCED, "another host, or a later life of this group, has written: one of them is to be ended" },
-		[SESSION_FOREIGN] = { FAULT_REFUSED, "if it is to take this one anew, and all be read again: repctl resync" },
+		[SESSION_FOREIGN] = { FAULT_REFUSED, RESYNC_HINT },
 		[SESSION_FULL] = { FAULT_FULL, "make room there" },
 		[SESSION_FAILED] = { FAULT_LOST, "look at the hub's log and its disk" },
 	};
 	const struct session *s = &l->session;
 
 	l->foreign = s->state == SESSION_FOREIGN;
-	return lose(l, kind[s->state].fault, "%s; %s", s->reason[0] ? s->reason : "it does not say why",
-		    kind[s->state].remedy);
+	return lose(l, kind[s->state].fault, "%s; %s%s%s", s->reason[0] ? s->reason : "it does not say why",
+		    kind[s->state].remedy, l->foreign ? " " : "", l->foreign ? l->cfg->group : "");
 }
 
 static int same_hub(struct logtap *l)
@@ -462,7 +467,7 @@ static bool mark(struct logtap *l, int i)
 {
 	if (l->marking || l->loop->now < l->next_mark)
 		return false;
-	l->doubted = i;
+	l->which = i;
 	l->marking = l->tap.mark_dirty(l->tap.owner, i < 0 ? NULL : l->stream->volume[i].info.name);
 	l->next_mark = l->marking ? l->loop->now : l->loop->now + MARK_LOOK;
 	return l->marking;
@@ -659,14 +664,16 @@ static int timed_checkpoint(struct logtap *l)
 }
 
 /*
- * A volume that came later, and that the hub may not have what it rests on: is
- * read again, and its image at the hub is torn until that is done.
+ * A volume that came later may rest on what the hub is not known to have: it is
+ * read again as a whole.  Nothing is acknowledged before it is marked, for then
+ * the kernel says no longer what it rests on.  Return whether one is still to be
+ * marked, or a negative errno.
  */
 static int doubt(struct logtap *l)
 {
 	int r, i;
 
-	if (!l->unsure || l->marking || l->loop->now < l->next_mark)
+	if (!l->unsure)
 		return 0;
 	r = stream_refresh(l->stream);
 	if (r < 0)
@@ -676,7 +683,7 @@ static int doubt(struct logtap *l)
 	if (i >= 0 && mark(l, i))
 		log_notice("volume %s: the hub is not known to have what its write-intent map rests on; all of it is read again",
 			   l->stream->volume[i].info.name);
-	return 0;
+	return l->unsure;
 }
 
 static int stream_on(struct logtap *l)
@@ -685,8 +692,6 @@ static int stream_on(struct logtap *l)
 	int r;
 
 	r = timed_checkpoint(l);
-	if (!r)
-		r = doubt(l);
 	if (r < 0)
 		return r;
 	do {
@@ -701,12 +706,13 @@ static int stream_on(struct logtap *l)
 			conn_flush(&l->conn, 0);
 			more = true;
 		}
-		if (l->durable > l->stream->acked) {
+		r = doubt(l);
+		if (!r && l->durable > l->stream->acked) {
 			r = acknowledge(l);
-			if (r < 0)
-				return r;
 			more = true;
 		}
+		if (r < 0)
+			return r;
 	} while (more && !l->conn.fault);
 	conn_update(&l->conn);
 	return 0;
@@ -725,11 +731,13 @@ static void logtap_marked(struct tap *tap, const char *error)
 	if (error) {
 		log_err("what is to be read again cannot be marked (%s): trying again", error);
 		l->next_mark = l->loop->now + l->cfg->retry_max;
-	} else if (l->doubted >= 0) {
-		l->marked[l->doubted] = l->stream->volume[l->doubted].info.id;
+	} else if (l->which >= 0) {
+		l->marked[l->which] = l->doubted[l->which];
+		l->doubted[l->which] = 0;
 	} else if (l->state == LOST) {
 		for (i = 0; i < REPAGENT_MAX_VOLUMES; i++)
 			l->marked[i] = l->stream->volume[i].info.id;
+		memset(l->doubted, 0, sizeof(l->doubted));
 		l->state = SETTLE;
 		l->deadline = l->loop->now;
 	}
