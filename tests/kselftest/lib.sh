@@ -645,7 +645,7 @@ inject_into_module() { # NAME...
 	note "faults in $start-$end, not in $from-$to"
 }
 
-# --- Hubs: stock NBD servers ------------------------------------------------------------------------------
+# --- Hubs: stock NBD servers, and rephub ------------------------------------------------------------------------------
 
 HUB=''     # folder of the images, one for each volume
 HUB_URI='' # for the daemon
@@ -682,7 +682,7 @@ signal_tree() { # SIGNAL PID: it, and its children, none of which comes or goes 
 }
 
 # Starts it, or starts it again after it was stopped. The images have to be there.
-start_hub() { # KIND [ARGUMENT...]: nbdkit (options, then filters' parameters behind --), nbd-server, qemu-nbd
+start_hub() { # KIND [ARGUMENT...]: nbdkit (options, then filters' parameters behind --), nbd-server, qemu-nbd, rephub
 	local volume
 	HUB_KIND=$1
 	shift
@@ -726,11 +726,20 @@ start_hub() { # KIND [ARGUMENT...]: nbdkit (options, then filters' parameters be
 				-k "$HUB_SOCKET.${volume##*/}" "$volume" 2>> "$TMP/hub.log" &
 			HUB_PIDS+=($!)
 		done ;;
+	rephub)
+		HUB=${HUB:-$TMP/hub}
+		HUB_URI="rephub+unix:///?socket=$HUB_SOCKET"
+		rephub --dir "$HUB" --listen "$HUB_SOCKET" "$@" >> "$TMP/hub.log" 2>&1 &
+		HUB_PIDS+=($!) ;;
 	*)
 		die "unknown kind of hub $HUB_KIND" ;;
 	esac
 	defer kill_hub
 	must_wait_for 20 hub_listens
+}
+
+hub_view() { # VOLUME POINT FILE: of $GROUP, from a rephub
+	nbdcopy "nbd+unix:///view/$GROUP/$1@$2?socket=$HUB_SOCKET" "$3"
 }
 
 restart_hub() {
