@@ -206,7 +206,7 @@ bool fold_finish(struct group *g, char *error)
 /* Is the first segment to be folded? The group is locked. */
 static bool due(const struct group *g)
 {
-	const struct segment *s = g->segment[0], *last = group_last(g);
+	const struct segment *s = g->segment[0], *last = hubgroup_last(g);
 	const struct hub_options *o = &g->hub->o;
 	struct timespec now;
 	uint64_t ns;
