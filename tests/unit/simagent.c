@@ -69,6 +69,15 @@ void sim_init(struct simagent *a, struct hub *hub, uint64_t incarnation)
 	a->next = 1;
 }
 
+static int do_write(struct simagent *a, uint64_t offset, const void *buf, size_t len)
+{
+	if (a->write)
+		return a->write(a, offset, buf, len);
+	if (!a->session)
+		a->session = hub_session_new(a->hub, "vm0", "sim");
+	return hub_session_write(a->session, offset, buf, len, a->reason);
+}
+
 /* Hello and session block. Return the error of either; the block's state is for the caller. */
 int sim_connect(struct simagent *a)
 {
@@ -76,12 +85,11 @@ int sim_connect(struct simagent *a)
 	char error[FRAME_ERROR_MAX];
 	int err;
 
-	if (!a->session)
-		a->session = hub_session_new(a->hub, "vm0", "sim");
 	frame_hello(block, a->block.generation ? a->block.group : NULL, a->block.generation, a->incarnation);
-	err = hub_session_write(a->session, 0, block, FRAME_ALIGN, a->reason);
+	err = do_write(a, 0, block, FRAME_ALIGN);
 	if (!err)
-		err = hub_session_read(a->session, 0, block, sizeof(block), a->reason);
+		err = a->read ? a->read(a, 0, block, sizeof(block)) :
+				hub_session_read(a->session, 0, block, sizeof(block), a->reason);
 	if (err)
 		return err;
 	if (!session_decode(&a->block, block, error))
@@ -159,7 +167,7 @@ int sim_send(struct simagent *a)
 	int err;
 
 	frame_place(a->frame, a->offset, a->acked < a->b.h.first ? a->acked : a->b.h.first - 1);
-	err = hub_session_write(a->session, a->offset, a->frame, size, a->reason);
+	err = do_write(a, a->offset, a->frame, size);
 	if (!err) {
 		a->offset += size;
 		a->sent = a->b.h.last;
@@ -170,7 +178,7 @@ int sim_send(struct simagent *a)
 int sim_flush(struct simagent *a)
 {
 	uint64_t sent = a->sent;
-	int err = hub_session_flush(a->session, a->reason);
+	int err = a->flush ? a->flush(a) : hub_session_flush(a->session, a->reason);
 
 	if (!err)
 		a->acked = sent;

@@ -19,9 +19,17 @@ struct sim_op {
 	uint64_t sector, nr;
 };
 
+/*
+ * struct simagent
+ * @session:	what it writes to, unless
+ * @write, @read, @flush: are set, which return an errno
+ */
 struct simagent {
 	struct hub *hub;
 	struct hub_session *session;
+	int (*write)(struct simagent *a, uint64_t offset, const void *buf, size_t len);
+	int (*read)(struct simagent *a, uint64_t offset, void *buf, size_t len);
+	int (*flush)(struct simagent *a);
 	struct session block;
 	uint64_t incarnation;
 	uint64_t next;			/* number of the next record */

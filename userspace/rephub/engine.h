@@ -83,6 +83,7 @@ bool hubgroup_make(int dir, const char *name, char *error);
 void hubgroup_close(struct group *g);
 int hubgroup_add(struct group *g, const struct frame_header *h, const uint8_t *frame, uint8_t *raw,
 	      char *reason);
+int hubgroup_roll(struct group *g, char *reason);
 int hubgroup_sync(struct group *g, char *reason);
 bool hubgroup_mend(struct group *g, char *reason);
 struct segment *hubgroup_last(const struct group *g);

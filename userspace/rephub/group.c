@@ -454,6 +454,9 @@ void hubgroup_close(struct group *g)
 	const int fds[] = { g->dir, g->journal, g->base, g->mark };
 	size_t i;
 
+	/* Not acknowledged, and so owed to nobody; but then it need not be sent again. */
+	if (g->durable.offset && !g->broken && !fdatasync(hubgroup_last(g)->fd))
+		all_is_durable(g);
 	for (i = 0; i < g->nr_segments; i++)
 		segment_put(g->segment[i]);
 	free(g->segment);
@@ -473,8 +476,14 @@ static int broken(struct group *g, int err, char *reason, const char *what)
 	return err == ENOSPC || err == EDQUOT ? ENOSPC : EIO;
 }
 
-/* The last segment is full: all of it durable, then sealed, then another. */
-static int roll(struct group *g, char *reason)
+/**
+ * hubgroup_roll - begin another segment: all of the last one is durable, and it is sealed then
+ * @g: the group, locked
+ * @reason: HUB_REASON_MAX bytes
+ *
+ * Return: 0 or a positive errno.
+ */
+int hubgroup_roll(struct group *g, char *reason)
 {
 	struct segment *s = hubgroup_last(g);
 	char error[SEGMENT_ERROR_MAX];
@@ -532,7 +541,7 @@ int hubgroup_add(struct group *g, const struct frame_header *h, const uint8_t *f
 		return EINVAL;
 	}
 	if (!segment_fits(hubgroup_last(g), h, g->hub->o.segment)) {
-		err = roll(g, reason);
+		err = hubgroup_roll(g, reason);
 		if (err)
 			return err;
 	}
