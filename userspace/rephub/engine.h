@@ -78,16 +78,17 @@ struct group *hub_create(struct hub *hub, const char *name, char *error);
 bool seal_write(int dir, const char *name, uint64_t magic, const void *data, size_t len);
 int seal_read(int dir, const char *name, uint64_t magic, void *data, size_t len);
 
-struct group *group_open(struct hub *hub, int dir, const char *name, char *error);
-bool group_make(int dir, const char *name, char *error);
-void group_close(struct group *g);
-int group_add(struct group *g, const struct frame_header *h, const uint8_t *frame, uint8_t *raw,
+struct group *hubgroup_open(struct hub *hub, int dir, const char *name, char *error);
+bool hubgroup_make(int dir, const char *name, char *error);
+void hubgroup_close(struct group *g);
+int hubgroup_add(struct group *g, const struct frame_header *h, const uint8_t *frame, uint8_t *raw,
 	      char *reason);
-int group_sync(struct group *g, char *reason);
-bool group_mend(struct group *g, char *reason);
-struct segment *group_last(const struct group *g);
-struct segment *group_at(const struct group *g, uint64_t id);
-bool group_state(const struct group *g, uint64_t id, struct replay *r);
+int hubgroup_roll(struct group *g, char *reason);
+int hubgroup_sync(struct group *g, char *reason);
+bool hubgroup_mend(struct group *g, char *reason);
+struct segment *hubgroup_last(const struct group *g);
+struct segment *hubgroup_at(const struct group *g, uint64_t id);
+bool hubgroup_state(const struct group *g, uint64_t id, struct replay *r);
 
 /* point.c */
 bool point_find(const struct group *g, const char *point, uint64_t *id, char *reason);

@@ -21,6 +21,7 @@
 
 #include "engine.h"
 
+#define AGE_PARTS	8u	/* a segment lasts for so much of what is kept by age */
 #define FOLDING_MAGIC	UINT64_C(0x676e6964666c6f66)
 
 static bool zero_range(int fd, uint64_t offset, uint64_t len)
@@ -203,21 +204,26 @@ bool fold_finish(struct group *g, char *error)
 	return true;
 }
 
+static uint64_t now_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_REALTIME, &now);
+	return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+}
+
 /* Is the first segment to be folded? The group is locked. */
 static bool due(const struct group *g)
 {
-	const struct segment *s = g->segment[0], *last = group_last(g);
+	const struct segment *s = g->segment[0], *last = hubgroup_last(g);
 	const struct hub_options *o = &g->hub->o;
-	struct timespec now;
-	uint64_t ns;
+	uint64_t ns = now_ns();
 
 	if (g->nr_segments < 2 || g->folding || *g->trouble || !s->sealed || s->end > g->durable.offset ||
 	    view_oldest(g) < s->first_id + s->nr_records)
 		return false;
 	if (o->keep_bytes && last->end - s->start > o->keep_bytes)
 		return true;
-	clock_gettime(CLOCK_REALTIME, &now);
-	ns = (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
 	return o->keep_ns && s->last_time < ns && ns - s->last_time > o->keep_ns;
 }
 
@@ -230,12 +236,17 @@ static bool due(const struct group *g)
 void fold_some(struct group *g)
 {
 	struct replay *names = malloc(sizeof(*names));
-	char error[SEGMENT_ERROR_MAX];
+	char error[SEGMENT_ERROR_MAX], reason[HUB_REASON_MAX];
 	struct segment *s;
 	uint64_t start;
 	bool ok;
 
 	pthread_mutex_lock(&g->lock);
+	/* A group that writes little must not keep all for as long as a segment lasts. */
+	s = hubgroup_last(g);
+	if (g->hub->o.keep_ns && s->nr_records && !g->broken && now_ns() > s->created &&
+	    now_ns() - s->created > g->hub->o.keep_ns / AGE_PARTS)
+		(void)hubgroup_roll(g, reason);
 	while (names && due(g)) {
 		s = g->segment[0];
 		start = s->start;

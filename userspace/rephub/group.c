@@ -69,14 +69,14 @@ static void remove_tree(int at, const char *name)
 }
 
 /**
- * group_make - make a group's directory, all of it or nothing
+ * hubgroup_make - make a group's directory, all of it or nothing
  * @dir: in this directory
  * @name: of the group
  * @error: HUB_ERROR_MAX bytes
  *
  * Return: whether it is there, and durable.
  */
-bool group_make(int dir, const char *name, char *error)
+bool hubgroup_make(int dir, const char *name, char *error)
 {
 	struct group_file file = { .generation = 1 };
 	char tmp[REPAGENT_NAME_MAX + 8];
@@ -125,22 +125,22 @@ static uint64_t mark_read(const struct group *g)
 /* ---- segments ------------------------------------------------------------ */
 
 /**
- * group_last - the segment that is added to
+ * hubgroup_last - the segment that is added to
  * @g: the group, locked
  */
-struct segment *group_last(const struct group *g)
+struct segment *hubgroup_last(const struct group *g)
 {
 	return g->segment[g->nr_segments - 1];
 }
 
 /**
- * group_at - the segment in which a point lies
+ * hubgroup_at - the segment in which a point lies
  * @g: the group, locked
  * @id: so many records come before the point
  *
  * Return: the last segment that begins before the point, or the first of all.
  */
-struct segment *group_at(const struct group *g, uint64_t id)
+struct segment *hubgroup_at(const struct group *g, uint64_t id)
 {
 	size_t low = 0, high = g->nr_segments, mid;
 
@@ -166,7 +166,7 @@ static bool append_segment(struct group *g, struct segment *s)
 		g->segment = array;
 		g->room = room;
 	}
-	s->first_id = g->nr_segments ? group_last(g)->first_id + group_last(g)->nr_records : 0;
+	s->first_id = g->nr_segments ? hubgroup_last(g)->first_id + hubgroup_last(g)->nr_records : 0;
 	g->segment[g->nr_segments++] = s;
 	return true;
 }
@@ -188,7 +188,7 @@ static bool new_segment(struct group *g, uint64_t start, char *error)
 
 static void all_is_durable(struct group *g)
 {
-	const struct segment *s = group_last(g);
+	const struct segment *s = hubgroup_last(g);
 
 	g->durable = (struct place){ s->end, s->first_id + s->nr_records, g->now.incarnation, g->now.seq };
 	mark_write(g);
@@ -270,7 +270,7 @@ static void set_aside(struct group *g, const char *name)
  */
 static bool follows(const struct group *g, const struct segment *s)
 {
-	return !g->nr_segments || (s->start >= group_last(g)->end && s->begin.seq == g->now.seq &&
+	return !g->nr_segments || (s->start >= hubgroup_last(g)->end && s->begin.seq == g->now.seq &&
 				   s->begin.incarnation == g->now.incarnation);
 }
 
@@ -364,15 +364,15 @@ static bool recover(struct group *g, char **names, size_t nr, char *error)
 		set_aside(g, names[k]);
 	if (*bad)
 		trouble(g, bad);
-	s = g->nr_segments ? group_last(g) : NULL;
+	s = g->nr_segments ? hubgroup_last(g) : NULL;
 	if (s && !*bad && !s->sealed)
 		end = s->end;
 	else if (s && !s->sealed && !segment_seal(s, &g->now, error))
 		hub_say(g->hub, LOG_WARNING, "group %s: %s", g->name, error);
 	if ((!s || s->sealed) && !new_segment(g, end, error))
 		return false;
-	if (fdatasync(group_last(g)->fd)) {
-		snprintf(error, SEGMENT_ERROR_MAX, "segment %s: %s", group_last(g)->name, strerror(errno));
+	if (fdatasync(hubgroup_last(g)->fd)) {
+		snprintf(error, SEGMENT_ERROR_MAX, "segment %s: %s", hubgroup_last(g)->name, strerror(errno));
 		return false;
 	}
 	all_is_durable(g);
@@ -385,7 +385,7 @@ static int open_sub(int dir, const char *name, int flags)
 }
 
 /**
- * group_open - open a group
+ * hubgroup_open - open a group
  * @hub: of this hub
  * @dir: the directory of its groups
  * @name: of the group
@@ -393,7 +393,7 @@ static int open_sub(int dir, const char *name, int flags)
  *
  * Return: the group, or NULL.
  */
-struct group *group_open(struct hub *hub, int dir, const char *name, char *error)
+struct group *hubgroup_open(struct hub *hub, int dir, const char *name, char *error)
 {
 	struct group *g = calloc(1, sizeof(*g));
 	struct group_file file;
@@ -441,19 +441,22 @@ struct group *group_open(struct hub *hub, int dir, const char *name, char *error
 	if (ok)
 		return g;
 failed:
-	group_close(g);
+	hubgroup_close(g);
 	return NULL;
 }
 
 /**
- * group_close - end
+ * hubgroup_close - end
  * @g: without a session and without views
  */
-void group_close(struct group *g)
+void hubgroup_close(struct group *g)
 {
 	const int fds[] = { g->dir, g->journal, g->base, g->mark };
 	size_t i;
 
+	/* Not acknowledged, and so owed to nobody; but then it need not be sent again. */
+	if (g->durable.offset && !g->broken && !fdatasync(hubgroup_last(g)->fd))
+		all_is_durable(g);
 	for (i = 0; i < g->nr_segments; i++)
 		segment_put(g->segment[i]);
 	free(g->segment);
@@ -473,10 +476,16 @@ static int broken(struct group *g, int err, char *reason, const char *what)
 	return err == ENOSPC || err == EDQUOT ? ENOSPC : EIO;
 }
 
-/* The last segment is full: all of it durable, then sealed, then another. */
-static int roll(struct group *g, char *reason)
+/**
+ * hubgroup_roll - begin another segment: all of the last one is durable, and it is sealed then
+ * @g: the group, locked
+ * @reason: HUB_REASON_MAX bytes
+ *
+ * Return: 0 or a positive errno.
+ */
+int hubgroup_roll(struct group *g, char *reason)
 {
-	struct segment *s = group_last(g);
+	struct segment *s = hubgroup_last(g);
 	char error[SEGMENT_ERROR_MAX];
 
 	if (fdatasync(s->fd))
@@ -494,7 +503,7 @@ static int roll(struct group *g, char *reason)
 }
 
 /**
- * group_add - a frame for the journal
+ * hubgroup_add - a frame for the journal
  * @g: the group, locked
  * @h: the frame's header
  * @frame: all of the frame
@@ -503,7 +512,7 @@ static int roll(struct group *g, char *reason)
  *
  * Return: 0 or a positive errno; then nothing has changed.
  */
-int group_add(struct group *g, const struct frame_header *h, const uint8_t *frame, uint8_t *raw,
+int hubgroup_add(struct group *g, const struct frame_header *h, const uint8_t *frame, uint8_t *raw,
 	      char *reason)
 {
 	size_t size = frame_size(h), done = 0;
@@ -526,17 +535,17 @@ int group_add(struct group *g, const struct frame_header *h, const uint8_t *fram
 			 g->generation);
 		return EPERM;
 	}
-	if (h->offset != group_last(g)->end) {
+	if (h->offset != hubgroup_last(g)->end) {
 		snprintf(reason, HUB_REASON_MAX, "offset %" PRIu64 ": expected %" PRIu64, h->offset,
-			 group_last(g)->end);
+			 hubgroup_last(g)->end);
 		return EINVAL;
 	}
-	if (!segment_fits(group_last(g), h, g->hub->o.segment)) {
-		err = roll(g, reason);
+	if (!segment_fits(hubgroup_last(g), h, g->hub->o.segment)) {
+		err = hubgroup_roll(g, reason);
 		if (err)
 			return err;
 	}
-	s = group_last(g);
+	s = hubgroup_last(g);
 	after = g->now;
 	err = segment_take(s, &after, h, frame + FRAME_HEADER, raw, &f, reason);
 	if (err)
@@ -555,16 +564,16 @@ int group_add(struct group *g, const struct frame_header *h, const uint8_t *fram
 }
 
 /**
- * group_sync - make durable all that is in the journal now
+ * hubgroup_sync - make durable all that is in the journal now
  * @g: the group, locked; it is unlocked meanwhile
  * @reason: HUB_REASON_MAX bytes
  *
  * Return: 0 or a positive errno. Then the journal is broken: what the kernel could
  * not write it may believe to be written.
  */
-int group_sync(struct group *g, char *reason)
+int hubgroup_sync(struct group *g, char *reason)
 {
-	struct segment *s = group_last(g);
+	struct segment *s = hubgroup_last(g);
 	struct place to = { s->end, s->first_id + s->nr_records, g->now.incarnation, g->now.seq };
 	unsigned int cuts = g->cuts;
 	int err = 0;
@@ -595,15 +604,15 @@ int group_sync(struct group *g, char *reason)
 }
 
 /**
- * group_mend - cut a broken journal to what is durable
+ * hubgroup_mend - cut a broken journal to what is durable
  * @g: the group, locked
  * @reason: HUB_REASON_MAX bytes
  *
  * Return: whether frames can be added again.
  */
-bool group_mend(struct group *g, char *reason)
+bool hubgroup_mend(struct group *g, char *reason)
 {
-	struct segment *old = group_last(g), *s;
+	struct segment *old = hubgroup_last(g), *s;
 	char error[SEGMENT_ERROR_MAX] = "";
 	struct replay now;
 
@@ -633,16 +642,16 @@ bool group_mend(struct group *g, char *reason)
 }
 
 /**
- * group_state - what the log had said at a point
+ * hubgroup_state - what the log had said at a point
  * @g: the group, locked
  * @id: so many records come before the point
  * @r: out; its position is not filled in
  *
  * Return: false if the point is gone.
  */
-bool group_state(const struct group *g, uint64_t id, struct replay *r)
+bool hubgroup_state(const struct group *g, uint64_t id, struct replay *r)
 {
-	const struct segment *s = group_at(g, id);
+	const struct segment *s = hubgroup_at(g, id);
 	const struct log_record *rec;
 	uint32_t i, k;
 

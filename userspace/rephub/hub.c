@@ -156,7 +156,7 @@ static bool open_groups(struct hub *hub, char *error)
 		if (!frame_name_ok(de->d_name))
 			continue;
 		/* One that cannot be opened must not keep the others from being served. */
-		g = group_open(hub, hub->groups, de->d_name, why);
+		g = hubgroup_open(hub, hub->groups, de->d_name, why);
 		if (!g)
 			hub_say(hub, LOG_ERR, "group %s is not served: %s", de->d_name, why);
 		else
@@ -231,7 +231,7 @@ void hub_close(struct hub *hub)
 
 	while ((g = LIST_FIRST(&hub->list))) {
 		LIST_REMOVE(g, link);
-		group_close(g);
+		hubgroup_close(g);
 	}
 	if (hub->groups >= 0)
 		close(hub->groups);
@@ -292,8 +292,8 @@ struct group *hub_create(struct hub *hub, const char *name, char *error)
 
 	pthread_mutex_lock(&hub->lock);
 	g = find(hub, name);
-	if (!g && group_make(hub->groups, name, error)) {
-		g = group_open(hub, hub->groups, name, error);
+	if (!g && hubgroup_make(hub->groups, name, error)) {
+		g = hubgroup_open(hub, hub->groups, name, error);
 		if (g) {
 			LIST_INSERT_HEAD(&hub->list, g, link);
 			hub_say(hub, LOG_NOTICE, "group %s: created", name);

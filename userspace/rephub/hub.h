@@ -24,8 +24,8 @@ struct hub_view;
  * struct hub_options - hub_options_init() fills the defaults
  * @create:	a group that does not exist is created at its first HELLO
  * @segment:	bytes of a segment of the journal
- * @keep_bytes:	of journal, for each group; what is older is folded into the base
- * @keep_ns:	age of the oldest point, at least; 0: only @keep_bytes counts
+ * @keep_bytes:	of journal, for each group; what is older is folded into the base. 0: no limit
+ * @keep_ns:	the same by age; what is older may stay until its segment is, too
  * @log:	takes a line, in any thread
  */
 struct hub_options {
@@ -62,7 +62,7 @@ int hub_view_read(struct hub_view *v, uint64_t offset, void *buf, size_t len, ch
 bool hub_view_next(struct hub_view *v, uint64_t offset, uint64_t end, uint64_t *next);
 void hub_view_close(struct hub_view *v);
 
-/* What there is, for those who ask: each calls back for each, under the group's lock. */
+/* info.c: what there is, for those who ask */
 struct hub_group_info {
 	const char *name;
 	uint8_t uuid[16];
@@ -83,16 +83,7 @@ struct hub_volume_info {
 	const char *state;			/* NULL: it can be viewed */
 };
 
-struct hub_point_info {
-	uint64_t incarnation, seq, time;
-	char what[24];				/* checkpoint, gap, resync-begin, ... */
-	char text[REPAGENT_NAME_MAX + REPAGENT_LABEL_MAX + 2];
-};
-
 void hub_groups(struct hub *hub, void (*each)(void *data, const struct hub_group_info *g), void *data);
 bool hub_volumes(struct hub *hub, const char *group,
 		 void (*each)(void *data, const struct hub_volume_info *v), void *data);
-bool hub_points(struct hub *hub, const char *group, unsigned int most,
-		void (*each)(void *data, const struct hub_point_info *p), void *data);
-
 #endif /* REPHUB_HUB_H */

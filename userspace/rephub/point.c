@@ -74,6 +74,10 @@ static bool find_position(const struct group *g, uint64_t incarnation, uint64_t 
 				later = at;
 		}
 	}
+	if (!f && g->segment[0]->begin.incarnation == incarnation && g->segment[0]->begin.seq == seq) {
+		*id = g->segment[0]->first_id;	/* the base, and nothing of the journal */
+		return true;
+	}
 	if (!f) {
 		snprintf(reason, HUB_REASON_MAX, later ? "position %" PRIu64 ":%" PRIu64
 			 ": it is older than what is kept" : "position %" PRIu64 ":%" PRIu64
@@ -214,7 +218,7 @@ bool point_find(const struct group *g, const char *point, uint64_t *id, char *re
  */
 void point_position(const struct group *g, uint64_t id, uint64_t *incarnation, uint64_t *seq, uint64_t *time)
 {
-	const struct segment *s = group_at(g, id);
+	const struct segment *s = hubgroup_at(g, id);
 	const struct log_record *rec;
 
 	if (id <= s->first_id || id > s->first_id + s->nr_records) {

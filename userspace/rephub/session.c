@@ -190,7 +190,7 @@ static int take_frames(struct hub_session *s, char *reason)
 		size = frame_size(&h);
 		if (s->have < size)
 			return 0;
-		err = group_add(s->group, &h, s->frame, s->raw, error);
+		err = hubgroup_add(s->group, &h, s->frame, s->raw, error);
 		if (err)
 			return refuse(s, err, reason, "frame at %" PRIu64 ": %.120s", s->at, error);
 		s->have -= size;
@@ -305,11 +305,11 @@ static int open_session(struct hub_session *s, struct session *out, char *reason
 	/* From here on the older one adds nothing, and all that it has added is in the file. */
 	g->session = s;
 	if (!g->broken) {
-		err = group_sync(g, reason);
+		err = hubgroup_sync(g, reason);
 		if (err && !g->broken)
 			return err;
 	}
-	if (!group_mend(g, reason)) {
+	if (!hubgroup_mend(g, reason)) {
 		not_accepting(out, SESSION_FAILED, "%.150s", reason);
 		return 0;
 	}
@@ -321,7 +321,7 @@ static int open_session(struct hub_session *s, struct session *out, char *reason
 		snprintf(reason, HUB_REASON_MAX, "another session of group %s was opened since", s->name);
 		return ESHUTDOWN;
 	}
-	s->at = group_last(g)->end;
+	s->at = hubgroup_last(g)->end;
 	s->have = 0;
 	return 0;
 }
@@ -416,7 +416,7 @@ int hub_session_flush(struct hub_session *s, char *reason)
 		pthread_mutex_unlock(&g->lock);
 		return err;
 	}
-	err = group_sync(g, error);
+	err = hubgroup_sync(g, error);
 	pthread_mutex_unlock(&g->lock);
 	if (err) {
 		pthread_mutex_lock(&s->lock);

@@ -134,7 +134,7 @@ static int choose(struct hub_view *v, const char *point, char *reason)
 	if (!point_find(g, point, &v->id, reason))
 		return -1;
 	r = malloc(sizeof(*r));
-	if (!r || !group_state(g, v->id, r)) {
+	if (!r || !hubgroup_state(g, v->id, r)) {
 		snprintf(reason, HUB_REASON_MAX, r ? "the point is gone" : "out of memory");
 		free(r);
 		return -1;

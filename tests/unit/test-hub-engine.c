@@ -1,0 +1,513 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* The hub's engine: what goes in comes out, as it was at any point, whatever happens to the hub. */
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <cmocka.h>
+
+#include "simagent.h"
+
+#define SEGMENT	(1u << 20)
+
+static char *dir;
+static struct hub *hub;
+static struct simagent a;
+
+static int setup(void **state)
+{
+	(void)state;
+	srandom(7);
+	dir = sim_dir();
+	hub = sim_hub(dir, SEGMENT, 0);
+	sim_init(&a, hub, 0xabc);
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	(void)state;
+	sim_disconnect(&a);
+	free(a.op);
+	if (hub)
+		hub_close(hub);
+	sim_remove(dir);
+	free(dir);
+	return 0;
+}
+
+static void reopen(uint64_t keep)
+{
+	sim_disconnect(&a);
+	if (hub)
+		hub_close(hub);
+	hub = a.hub = sim_hub(dir, SEGMENT, keep);
+}
+
+static void run(unsigned int frames)
+{
+	while (frames--) {
+		sim_random(&a, 1 + (unsigned int)random() % 40);
+		if (!(random() % 4))
+			assert_int_equal(sim_flush(&a), 0);
+	}
+	assert_int_equal(sim_flush(&a), 0);
+}
+
+static uint64_t some_point(void)
+{
+	return 3 * SIM_VOLUMES + (uint64_t)random() % (a.acked - 3 * SIM_VOLUMES) + 1;
+}
+
+/* Random writes to three volumes; any point, before and after the hub was started anew. */
+static void test_oracle(void **state)
+{
+	int i;
+
+	(void)state;
+	sim_start(&a);
+	for (i = 0; i < 3; i++) {
+		a.level = i == 1;
+		run(100);
+		assert_true(hub_find(hub, "vm0")->nr_segments > 2);
+		for (int k = 0; k < 15; k++)
+			sim_compare(&a, some_point());
+		sim_compare(&a, a.acked);
+		reopen(0);
+		assert_true(!strstr(sim_log, "damaged") && !strstr(sim_log, "cut"));
+		assert_int_equal(sim_connect(&a), 0);
+		assert_int_equal(a.block.seq, a.acked);
+		assert_int_equal(a.block.incarnation, a.incarnation);
+		for (int k = 0; k < 15; k++)
+			sim_compare(&a, some_point());
+	}
+	/* Without the indexes it is the same. */
+	char command[256];
+
+	snprintf(command, sizeof(command), "rm %s/groups/vm0/journal/*.index", dir);
+	assert_int_equal(system(command), 0);
+	reopen(0);
+	assert_string_equal(hub_find(hub, "vm0")->trouble, "");
+	for (int k = 0; k < 15; k++)
+		sim_compare(&a, some_point());
+}
+
+/* The dependent writes of a guest: A(n), then B(n). At every record B's number is never above A's. */
+static void test_dependent_writes(void **state)
+{
+	static uint8_t scratch[2 * FRAME_MAX], payload[4096];
+	uint64_t counter[2] = { 0, 0 }, n, boundaries = 0, gone[2] = { 0, 0 };
+	char error[SEGMENT_ERROR_MAX];
+	const struct group *g;
+	size_t i;
+
+	(void)state;
+	sim_start(&a);
+	sim_begin(&a, false);
+	for (n = 1; n <= 20000; n++) {
+		/* A on disk0, B on disk1, something else between. */
+		struct frame_record r = { .type = REPAGENT_REC_WRITE, .nr_sectors = 8, .len = 4096 };
+		unsigned int k;
+
+		for (k = 0; k < 3; k++) {
+			memset(payload, 0, sizeof(payload));
+			memcpy(payload, &n, 8);
+			r.volume = (uint16_t)(k == 0 ? 1 : k == 2 ? 2 : 3);
+			r.sector = k == 1 ? n % 200 * 8 : 64;
+			r.seq = a.next;
+			while (!frame_add_record(&a.b, &r, payload)) {
+				assert_int_equal(sim_send(&a), 0);
+				sim_begin(&a, false);
+			}
+			a.next++;
+		}
+	}
+	assert_int_equal(sim_send(&a), 0);
+	assert_int_equal(sim_flush(&a), 0);
+	g = hub_find(hub, "vm0");
+	for (i = 0; i < g->nr_segments; i++) {
+		const struct segment *s = g->segment[i];
+		uint32_t k;
+
+		for (k = 0; k < s->nr_records; k++, boundaries++) {
+			const struct log_record *rec = &s->record[k];
+
+			if (rec->type != REPAGENT_REC_WRITE || rec->slot > 1)
+				continue;
+			assert_int_equal(segment_read(s, rec, payload, scratch, error), 0);
+			memcpy(&counter[rec->slot], payload, 8);
+			assert_true(counter[0] >= counter[1] && counter[rec->slot] > gone[rec->slot]);
+			gone[rec->slot] = counter[rec->slot];
+		}
+	}
+	assert_int_equal(counter[0], 20000);
+	assert_int_equal(counter[1], 20000);
+	assert_true(boundaries > 60000);
+	/* And through views, at some of them. */
+	for (i = 0; i < 60; i++) {
+		char point[32], why[HUB_REASON_MAX];
+		uint64_t at[2];
+		unsigned int k;
+
+		snprintf(point, sizeof(point), "%" PRIu64, some_point());
+		for (k = 0; k < 2; k++) {
+			struct hub_view *v = hub_view_open(hub, "vm0", k ? "disk1" : "disk0", point, why);
+
+			assert_non_null(v);
+			assert_int_equal(hub_view_read(v, 64 * 512, &at[k], 8, why), 0);
+			hub_view_close(v);
+		}
+		assert_true(at[0] >= at[1] && at[0] <= at[1] + 1);
+	}
+}
+
+static void path_of_last(char *path, size_t size)
+{
+	snprintf(path, size, "%s/groups/vm0/journal/%s", dir, hubgroup_last(hub_find(hub, "vm0"))->name);
+}
+
+static size_t get_file(const char *path, uint8_t *buf, size_t size)
+{
+	int fd = open(path, O_RDONLY);
+	ssize_t n = read(fd, buf, size);
+
+	assert_true(fd >= 0 && n >= 0);
+	close(fd);
+	return (size_t)n;
+}
+
+static void put_file(const char *path, const uint8_t *buf, size_t size)
+{
+	int fd = open(path, O_WRONLY | O_TRUNC);
+
+	assert_true(fd >= 0);
+	assert_int_equal(write(fd, buf, size), size);
+	close(fd);
+}
+
+/* The file ends anywhere in its last frames, none of which was acknowledged. */
+static void test_torn_tail(void **state)
+{
+	static uint8_t kept[2 * SEGMENT], mark[512];
+	char path[256], mark_path[256];
+	uint64_t durable, full, at, acked;
+	struct stat st;
+
+	(void)state;
+	sim_start(&a);
+	run(5);
+	acked = a.acked;
+	path_of_last(path, sizeof(path));
+	assert_int_equal(stat(path, &st), 0);
+	durable = (uint64_t)st.st_size;
+	for (int i = 0; i < 3; i++) {
+		sim_begin(&a, false);
+		assert_true(sim_add(&a, REPAGENT_REC_WRITE, 1, 5, 1));
+		assert_int_equal(sim_send(&a), 0);
+	}
+	assert_int_equal(stat(path, &st), 0);
+	full = (uint64_t)st.st_size;
+	sim_disconnect(&a);
+	hub_close(hub);
+	hub = NULL;
+	snprintf(mark_path, sizeof(mark_path), "%s/groups/vm0/mark", dir);
+	assert_int_equal(get_file(path, kept, sizeof(kept)), full);
+	assert_int_equal(get_file(mark_path, mark, sizeof(mark)), sizeof(mark));
+	for (at = durable; at <= full; at++) {
+		uint64_t whole = (at - durable) / 1024;
+
+		sim_disconnect(&a);
+		if (hub)
+			hub_close(hub);
+		hub = NULL;
+		put_file(path, kept, at);
+		put_file(mark_path, mark, sizeof(mark));
+		reopen(0);
+		assert_int_equal(sim_connect(&a), 0);
+		assert_int_equal(a.block.state, SESSION_ACCEPTING);
+		assert_int_equal(a.block.seq, acked + whole);
+		assert_string_equal(hub_find(hub, "vm0")->trouble, "");
+		if (!(at % 64))
+			sim_compare(&a, acked + whole);
+		/* It goes on there. */
+		a.next = a.block.seq + 1;
+		sim_begin(&a, true);
+		frame_add_void(&a.b, a.next);
+		assert_int_equal(sim_send(&a), 0);
+		assert_int_equal(sim_flush(&a), 0);
+	}
+}
+
+/* A later frame is there and the one before is not: the power went, and the disk wrote them in its own order. */
+static void test_torn_middle(void **state)
+{
+	uint64_t acked, durable;
+	struct stat st;
+	char path[256];
+	int fd;
+
+	(void)state;
+	sim_start(&a);
+	run(5);
+	acked = a.acked;
+	path_of_last(path, sizeof(path));
+	assert_int_equal(stat(path, &st), 0);
+	durable = (uint64_t)st.st_size;
+	for (int i = 0; i < 3; i++) {
+		sim_begin(&a, false);
+		assert_true(sim_add(&a, REPAGENT_REC_WRITE, 1, 5, 1));
+		assert_int_equal(sim_send(&a), 0);
+	}
+	sim_disconnect(&a);
+	hub_close(hub);
+	hub = NULL;
+	fd = open(path, O_RDWR);
+	assert_int_equal(pwrite(fd, "????????", 8, (off_t)durable + 600), 8);
+	close(fd);
+	reopen(0);
+	assert_non_null(strstr(sim_log, "never acknowledged"));
+	assert_string_equal(hub_find(hub, "vm0")->trouble, "");
+	assert_int_equal(stat(path, &st), 0);
+	assert_int_equal(st.st_size, durable);
+	assert_int_equal(sim_connect(&a), 0);
+	assert_int_equal(a.block.seq, acked);
+	sim_compare(&a, acked);
+}
+
+static void flip(const char *path, uint64_t at)
+{
+	int fd = open(path, O_RDWR);
+	uint8_t b;
+
+	assert_true(fd >= 0);
+	assert_int_equal(pread(fd, &b, 1, (off_t)at), 1);
+	b ^= 4;
+	assert_int_equal(pwrite(fd, &b, 1, (off_t)at), 1);
+	close(fd);
+}
+
+/* A byte of an old segment: found when it is read, named, never given. */
+static void test_flipped_byte_in_old_segment(void **state)
+{
+	static uint8_t buf[SIM_SECTORS * 512];
+	unsigned int found = 0, v;
+	char path[256], why[HUB_REASON_MAX], name[16];
+	const struct segment *s;
+
+	(void)state;
+	sim_start(&a);
+	run(100);
+	s = hub_find(hub, "vm0")->segment[1];
+	assert_true(s->sealed);
+	snprintf(path, sizeof(path), "%s/groups/vm0/journal/%s", dir, s->name);
+	reopen(0);
+	s = hub_find(hub, "vm0")->segment[1];
+	/* Every write in it gets a bad byte: what a view still needs of it cannot be read. */
+	for (uint32_t i = 0; i < s->nr_records; i++)
+		if (s->record[i].len)
+			flip(path, SEGMENT_HEADER + s->frame[s->record[i].frame].offset - s->start +
+			     FRAME_HEADER + s->record[i].at + 100);
+	for (v = 0; v < SIM_VOLUMES; v++) {
+		uint64_t at;
+		struct hub_view *view;
+		char point[32];
+
+		snprintf(name, sizeof(name), "disk%u", v);
+		snprintf(point, sizeof(point), "%" PRIu64, s->record[s->nr_records - 1].seq);
+		view = hub_view_open(hub, "vm0", name, point, why);
+		assert_non_null(view);
+		sim_model(&a, s->record[s->nr_records - 1].seq, v, buf);
+		for (at = 0; at < sizeof(buf); at += 512) {
+			uint8_t got[512];
+
+			if (hub_view_read(view, at, got, sizeof(got), why)) {
+				found++;
+				assert_non_null(strstr(why, s->name));
+				assert_non_null(strstr(why, "damaged"));
+			} else {
+				assert_memory_equal(got, buf + at, sizeof(got));
+			}
+		}
+		hub_view_close(view);
+	}
+	assert_true(found > 10);
+	assert_non_null(strstr(sim_log, "damaged"));
+}
+
+/* Flipped in what was acknowledged, at the end of the journal, where all is read at the start. */
+static void test_flipped_byte_in_last_segment(void **state)
+{
+	uint64_t good, start;
+	char path[256];
+	const struct segment *s;
+
+	(void)state;
+	sim_start(&a);
+	run(10);
+	s = hubgroup_last(hub_find(hub, "vm0"));
+	path_of_last(path, sizeof(path));
+	good = s->frame[s->nr_frames / 2].first - 1;
+	start = s->frame[s->nr_frames / 2].offset - s->start + SEGMENT_HEADER;
+	sim_disconnect(&a);
+	hub_close(hub);
+	hub = NULL;
+	flip(path, start + 200);
+	reopen(0);
+	assert_non_null(strstr(hub_find(hub, "vm0")->trouble, strrchr(path, '/') + 1));
+	sim_compare(&a, good);
+	/* The agent is told the last good position, and resynchronises. */
+	assert_int_equal(sim_connect(&a), 0);
+	assert_int_equal(a.block.state, SESSION_ACCEPTING);
+	assert_int_equal(a.block.seq, good);
+	sim_begin(&a, true);
+	assert_true(sim_add(&a, REPAGENT_REC_WRITE, 0, 0, 1));
+	assert_int_equal(sim_send(&a), EINVAL);
+	a.nr_ops--;
+	a.next--;
+	assert_int_equal(sim_connect(&a), 0);
+	sim_begin(&a, true);
+	assert_true(sim_add(&a, REPAGENT_REC_GAP, 0, 0, 0));
+	for (unsigned int v = 0; v < SIM_VOLUMES; v++) {
+		assert_true(sim_add(&a, REPAGENT_REC_RESYNC_BEGIN, v, 0, SIM_SECTORS));
+		assert_true(sim_add(&a, REPAGENT_REC_ZEROES, v, 0, SIM_SECTORS));
+		assert_true(sim_add(&a, REPAGENT_REC_RESYNC_END, v, 0, 0));
+	}
+	assert_int_equal(sim_send(&a), 0);
+	assert_int_equal(sim_flush(&a), 0);
+	run(10);
+	sim_compare(&a, a.acked);
+	/* The next start knows of it, and needs no other place to begin. */
+	reopen(0);
+	assert_string_equal(hub_find(hub, "vm0")->trouble, "");
+	sim_compare(&a, a.acked);
+	sim_compare(&a, good);
+	assert_int_equal(sim_connect(&a), 0);
+	assert_int_equal(a.block.seq, a.acked);
+}
+
+/* A whole segment is missing, or its header is bad: what is behind is set aside. */
+static void test_lost_segment(void **state)
+{
+	char path[256], command[512];
+	uint64_t good;
+	struct group *g;
+
+	(void)state;
+	sim_start(&a);
+	run(100);
+	g = hub_find(hub, "vm0");
+	assert_true(g->nr_segments > 3);
+	good = g->segment[2]->begin.seq;
+	snprintf(path, sizeof(path), "%s/groups/vm0/journal/%s", dir, g->segment[2]->name);
+	sim_disconnect(&a);
+	hub_close(hub);
+	hub = NULL;
+	flip(path, 50);
+	reopen(0);
+	g = hub_find(hub, "vm0");
+	assert_true(*g->trouble);
+	assert_int_equal(g->nr_segments, 3);
+	assert_int_equal(g->now.seq, good);
+	snprintf(command, sizeof(command), "test -e %s.damaged", path);
+	assert_int_equal(system(command), 0);
+	sim_compare(&a, good);
+	assert_int_equal(sim_connect(&a), 0);
+	assert_int_equal(a.block.seq, good);
+	assert_true(a.block.offset > good);
+	reopen(0);
+	assert_string_equal(hub_find(hub, "vm0")->trouble, "");
+}
+
+/* Old journal goes to the base; what is left is the same, also if the hub ends in the midst. */
+static void test_folding(void **state)
+{
+	uint64_t first, oldest = 0;
+	char why[HUB_REASON_MAX], point[32];
+	struct group *g;
+	unsigned int i;
+
+	(void)state;
+	sim_start(&a);
+	for (i = 0; i < 4; i++) {
+		struct hub_view *held = NULL;
+
+		run(60);
+		reopen(3 * SEGMENT);
+		g = hub_find(hub, "vm0");
+		first = g->segment[0]->begin.seq;
+		if (i == 2) {	/* a view keeps it from being folded */
+			snprintf(point, sizeof(point), "%" PRIu64, g->segment[1]->begin.seq - 1);
+			held = hub_view_open(hub, "vm0", "disk0", point, why);
+			assert_non_null(held);
+			hub_tend(hub);
+			assert_int_equal(g->segment[0]->begin.seq, first);
+			hub_view_close(held);
+		}
+		/* One at the end does not, and stays as it is. */
+		held = hub_view_open(hub, "vm0", "disk1", "latest", why);
+		assert_non_null(held);
+		hub_tend(hub);
+		oldest = g->segment[0]->begin.seq;
+		assert_true(oldest > first);
+		assert_true(hubgroup_last(g)->end - g->segment[0]->start <= 3 * SEGMENT);
+		static uint8_t got[SIM_SECTORS * 512], want[SIM_SECTORS * 512];
+
+		assert_int_equal(hub_view_read(held, 0, got, sizeof(got), why), 0);
+		sim_model(&a, a.acked, 1, want);
+		assert_memory_equal(got, want, sizeof(got));
+		hub_view_close(held);
+		sim_compare(&a, oldest);
+		sim_compare(&a, a.acked);
+		for (unsigned int k = 0; k < 10; k++)
+			sim_compare(&a, oldest + (uint64_t)random() % (a.acked - oldest));
+		snprintf(point, sizeof(point), "%" PRIu64, oldest - 1);
+		assert_null(hub_view_open(hub, "vm0", "disk0", point, why));
+		assert_non_null(strstr(why, "older than what is kept"));
+		assert_int_equal(sim_connect(&a), 0);
+	}
+	/* It ended with the note written, and some of the data. */
+	g = hub_find(hub, "vm0");
+	const struct segment *s = g->segment[0];
+	uint64_t start = s->start, after = g->segment[1]->begin.seq;
+	char path[256];
+	int fd;
+
+	assert_true(seal_write(g->dir, "folding", UINT64_C(0x676e6964666c6f66), &start, sizeof(start)));
+	for (i = 0; i < s->nr_records; i++)
+		if (s->record[i].type == REPAGENT_REC_WRITE)
+			break;
+	snprintf(path, sizeof(path), "%s/groups/vm0/base/disk%u", dir, s->record[i].slot);
+	fd = open(path, O_RDWR);
+	assert_true(fd >= 0);
+	assert_int_equal(pwrite(fd, "other bytes", 11, (off_t)s->record[i].sector * 512), 11);
+	close(fd);
+	reopen(0);
+	g = hub_find(hub, "vm0");
+	assert_int_equal(g->segment[0]->begin.seq, after);
+	sim_compare(&a, after);
+	sim_compare(&a, a.acked);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(test_oracle, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_dependent_writes, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_torn_tail, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_torn_middle, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_flipped_byte_in_old_segment, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_flipped_byte_in_last_segment, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_lost_segment, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_folding, setup, teardown),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

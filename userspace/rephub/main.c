@@ -1,0 +1,334 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * rephub: options and life.
+ */
+#include <errno.h>
+#include <getopt.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <systemd/sd-daemon.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "../common/log.h"
+#include "../common/parse.h"
+#include "../common/usage.h"
+#include "export.h"
+
+#define LISTEN_MAX	8
+#define LISTEN_DEFAULT	"localhost:10809"
+#define SEGMENT_LEAST	(4 * MIB)
+#define SEGMENT_MOST	(4096 * MIB)
+#define THREADS		8u	/* that may wait for disks */
+
+static const char usage_text[] =
+"Usage: rephub --dir DIR [OPTION...]\n"
+"Keep the history of protected groups, and serve it over NBD: log/GROUP takes a\n"
+"group's stream, view/GROUP/VOLUME@POINT is a volume as it was.\n"
+"\n"
+"  -d, --dir DIR               where everything is kept; created if need be\n"
+"  -l, --listen WHERE          ADDRESS:PORT, [ADDRESS]:PORT, :PORT, or the path\n"
+"                              of a Unix socket; may be given again\n"
+"                              (" LISTEN_DEFAULT ")\n"
+"      --tls-cert-dir DIR      TLS, and no plain text: ca-cert.pem,\n"
+"                              server-cert.pem, server-key.pem\n"
+"      --allow NAME=GROUP[/VOLUME]\n"
+"                              a client with this name in its certificate may\n"
+"                              write the group's log and see its volumes, or see\n"
+"                              this volume; may be given again. Without any,\n"
+"                              every client may do everything\n"
+"      --no-create             take the streams of groups that are there alone\n"
+"      --keep SIZE             of each group's journal, what is older is folded\n"
+"                              into the base (64G; 0: no limit)\n"
+"      --keep-time DURATION    the same by age (0: no limit)\n"
+"      --segment SIZE          of the journal's files (256M)\n"
+"      --connections N         at most so many at a time (1024)\n"
+"      --workers N             threads of the network (the processors, at most 4)\n"
+"\n"
+"  -h, --help                  show this\n"
+"  -V, --version               show the version\n"
+"\n"
+"Exit status: 0 stopped as asked, 1 failure, 2 wrong usage.  More in rephub(8).\n";
+
+enum option_id {
+	OPT_TLS = 256, OPT_ALLOW, OPT_NO_CREATE, OPT_KEEP, OPT_KEEP_TIME, OPT_SEGMENT, OPT_CONNECTIONS,
+	OPT_WORKERS,
+};
+
+static const struct option options[] = {
+	{ "dir",		required_argument, NULL, 'd' },
+	{ "listen",		required_argument, NULL, 'l' },
+	{ "tls-cert-dir",	required_argument, NULL, OPT_TLS },
+	{ "allow",		required_argument, NULL, OPT_ALLOW },
+	{ "no-create",		no_argument, NULL, OPT_NO_CREATE },
+	{ "keep",		required_argument, NULL, OPT_KEEP },
+	{ "keep-time",		required_argument, NULL, OPT_KEEP_TIME },
+	{ "segment",		required_argument, NULL, OPT_SEGMENT },
+	{ "connections",	required_argument, NULL, OPT_CONNECTIONS },
+	{ "workers",		required_argument, NULL, OPT_WORKERS },
+	{ "help",		no_argument, NULL, 'h' },
+	{ "version",		no_argument, NULL, 'V' },
+	{ NULL, 0, NULL, 0 }
+};
+
+static struct {
+	const char *dir;
+	const char *listen[LISTEN_MAX];
+	unsigned int nr_listen;
+	struct hub_options hub;
+	struct nbds_config server;
+	struct exports exports;
+} cfg;
+
+/* The log keeps account of what it said; it is for one thread at a time. */
+static pthread_mutex_t log_lock = PTHREAD_MUTEX_INITIALIZER;
+
+static void log_any(void *data, int priority, const char *line)
+{
+	(void)data;
+	pthread_mutex_lock(&log_lock);
+	log_msg(priority, "%s", line);
+	pthread_mutex_unlock(&log_lock);
+}
+
+static unsigned int count(const char *option, const char *arg, uint64_t max)
+{
+	uint64_t n;
+
+	if (!parse_count(arg, &n) || !n || n > max)
+		usage_error("--%s '%s': expected a number from 1 to %u", option, arg, (unsigned int)max);
+	return (unsigned int)n;
+}
+
+static uint64_t size_of(const char *option, const char *arg, uint64_t least, uint64_t most)
+{
+	char low[HUMAN_MAX], high[HUMAN_MAX];
+	uint64_t bytes;
+
+	if (!parse_size(arg, &bytes) || bytes < least || bytes > most)
+		usage_error("--%s '%s': expected a size such as 512M or 20G, from %s to %s", option, arg,
+			    human_size(low, least), human_size(high, most));
+	return bytes;
+}
+
+static void parse_options(int argc, char **argv)
+{
+	char error[ACCESS_ERROR_MAX];
+	int c;
+
+	opterr = 0;
+	while ((c = getopt_long(argc, argv, ":d:l:hV", options, NULL)) != -1) {
+		switch (c) {
+		case 'd':
+			cfg.dir = optarg;
+			break;
+		case 'l':
+			if (cfg.nr_listen == LISTEN_MAX)
+				usage_error("--listen '%s': expected at most %d of them", optarg, LISTEN_MAX);
+			cfg.listen[cfg.nr_listen++] = optarg;
+			break;
+		case OPT_TLS:
+			if (access(optarg, R_OK | X_OK))
+				usage_error("--tls-cert-dir '%s': %s; expected a directory with ca-cert.pem, server-cert.pem and server-key.pem",
+					    optarg, strerror(errno));
+			cfg.server.tls_dir = optarg;
+			break;
+		case OPT_ALLOW:
+			if (!access_add(&cfg.exports.access, optarg, error))
+				usage_error("--allow %s", error);
+			break;
+		case OPT_NO_CREATE:
+			cfg.hub.create = false;
+			break;
+		case OPT_KEEP:
+			cfg.hub.keep_bytes = size_of("keep", optarg, 0, UINT64_MAX);
+			break;
+		case OPT_KEEP_TIME:
+			if (!parse_duration(optarg, &cfg.hub.keep_ns))
+				usage_error("--keep-time '%s': expected a duration such as 30min or 7d", optarg);
+			break;
+		case OPT_SEGMENT:
+			cfg.hub.segment = size_of("segment", optarg, SEGMENT_LEAST, SEGMENT_MOST);
+			break;
+		case OPT_CONNECTIONS:
+			cfg.server.connections = count("connections", optarg, 100000);
+			break;
+		case OPT_WORKERS:
+			cfg.server.workers = count("workers", optarg, 64);
+			break;
+		default:
+			usage_other(c, argv, usage_text);
+		}
+	}
+	if (optind < argc)
+		usage_error("'%s' is too much: expected options alone", argv[optind]);
+	if (!cfg.dir)
+		usage_error("expected --dir DIR: where is everything to be kept?");
+	if (cfg.exports.access.nr && !cfg.server.tls_dir)
+		usage_error("--allow '%s': without --tls-cert-dir no client has a name",
+			    cfg.exports.access.rule[0].name);
+}
+
+/* Each segment is a descriptor, and so are connections and bases: as many as may be. */
+static void raise_files(void)
+{
+	struct rlimit lim;
+
+	if (getrlimit(RLIMIT_NOFILE, &lim) || lim.rlim_cur == lim.rlim_max)
+		return;
+	lim.rlim_cur = lim.rlim_max;
+	if (setrlimit(RLIMIT_NOFILE, &lim))
+		log_warn("the number of open files cannot be raised to %ju: %s", (uintmax_t)lim.rlim_max,
+			 strerror(errno));
+}
+
+static bool is_local(const char *where)
+{
+	return *where == '/' || !strncmp(where, "127.", 4) || !strncmp(where, "[::1]", 5) ||
+	       !strncmp(where, "localhost:", 10);
+}
+
+static bool listen_all(struct nbds_server *s)
+{
+	int fd, n = sd_listen_fds(1), i, err;
+	char error[512];
+
+	if (n < 0) {
+		log_err("the sockets that systemd passes: %s", strerror(-n));
+		return false;
+	}
+	if (!n && !cfg.nr_listen)
+		cfg.listen[cfg.nr_listen++] = LISTEN_DEFAULT;
+	for (i = 0; i < n; i++) {
+		fd = SD_LISTEN_FDS_START + i;
+		if (sd_is_socket(fd, AF_UNSPEC, SOCK_STREAM, 1) <= 0) {
+			log_err("descriptor %d that systemd passes is no stream socket that listens", fd);
+			return false;
+		}
+		err = nbds_listen_fd(s, fd);
+		if (err) {
+			log_err("descriptor %d: %s", fd, strerror(-err));
+			return false;
+		}
+	}
+	for (i = 0; i < (int)cfg.nr_listen; i++) {
+		fd = nbds_listen_on(cfg.listen[i], error, sizeof(error));
+		err = fd < 0 ? 0 : nbds_listen_fd(s, fd);
+		if (fd < 0 || err) {
+			log_err("--listen %s", fd < 0 ? error : strerror(-err));
+			return false;
+		}
+		if (!cfg.server.tls_dir && !is_local(cfg.listen[i]))
+			log_warn("--listen '%s': whoever reaches it can read every volume and write every log, in plain text; expected --tls-cert-dir, or an address of this host alone",
+				 cfg.listen[i]);
+	}
+	return true;
+}
+
+static void *tend(void *arg)
+{
+	struct timespec second = { 1, 0 };
+
+	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, NULL);
+	for (;;) {
+		hub_tend(arg);
+		pthread_setcancelstate(PTHREAD_CANCEL_ENABLE, NULL);
+		nanosleep(&second, NULL);
+		pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, NULL);
+	}
+	return NULL;
+}
+
+static void reload(struct nbds_server *s)
+{
+	char error[512];
+
+	if (!cfg.server.tls_dir)
+		return;
+	if (nbds_reload_tls(s, error, sizeof(error)))
+		log_any(NULL, LOG_NOTICE, "the certificates were read again");
+	else
+		log_any(NULL, LOG_ERR, error);
+}
+
+static void run(struct nbds_server *s, const sigset_t *set)
+{
+	struct timespec second = { 1, 0 };
+	unsigned int told = 0, seconds = 0;
+	struct nbds_stats stats;
+	int sig;
+
+	for (;;) {
+		sig = sigtimedwait(set, NULL, &second);
+		if (sig == SIGHUP)
+			reload(s);
+		else if (sig > 0)
+			return;
+		pthread_mutex_lock(&log_lock);
+		log_expire();
+		pthread_mutex_unlock(&log_lock);
+		nbds_get_stats(s, &stats);
+		if (stats.connections != told || !(seconds++ % 60))
+			sd_notifyf(0, "STATUS=%u connections; %ju MiB taken", stats.connections,
+				   (uintmax_t)(stats.written_bytes / MIB));
+		told = stats.connections;
+	}
+}
+
+int main(int argc, char **argv)
+{
+	int status = EXIT_FAILURE;
+	struct nbds_server *s;
+	char error[HUB_ERROR_MAX] = "no thread can be started";
+	pthread_t tender;
+	struct hub *hub;
+	sigset_t set;
+
+	nbds_config_init(&cfg.server);
+	hub_options_init(&cfg.hub);
+	parse_options(argc, argv);
+	log_init("rephub");
+	signal(SIGPIPE, SIG_IGN);
+	sigemptyset(&set);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGHUP);
+	sigprocmask(SIG_BLOCK, &set, NULL);
+	raise_files();
+	cfg.hub.log = log_any;
+	hub = hub_open(cfg.dir, &cfg.hub, error);
+	if (!hub) {
+		log_err("%s", error);
+		return EXIT_FAILURE;
+	}
+	cfg.exports.hub = hub;
+	cfg.server.ops = &exports_ops;
+	cfg.server.data = &cfg.exports;
+	cfg.server.log = log_any;
+	s = exports_start(THREADS) ? nbds_start(&cfg.server, error, sizeof(error)) : NULL;
+	if (!s) {
+		log_err("%s", error);
+	} else if (listen_all(s)) {
+		if (pthread_create(&tender, NULL, tend, hub)) {
+			log_any(NULL, LOG_ERR, "no thread can be started");
+		} else {
+			sd_notify(0, "READY=1");
+			run(s, &set);
+			sd_notify(0, "STOPPING=1");
+			pthread_cancel(tender);
+			pthread_join(tender, NULL);
+			status = EXIT_SUCCESS;
+		}
+	}
+	if (s)
+		nbds_stop(s);
+	exports_stop();
+	hub_close(hub);
+	log_summary();
+	return status;
+}
