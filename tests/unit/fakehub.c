@@ -17,7 +17,6 @@
 #include "../../userspace/nbdserver/nbdserver.h"
 #include "fakehub.h"
 
-#define LOG_SIZE	(UINT64_C(1) << 60)
 #define IN_FLIGHT	64	/* more than any agent has */
 
 /* struct peer - a connection */

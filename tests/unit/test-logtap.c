@@ -17,6 +17,7 @@
 #include <time.h>
 #include <unistd.h>
 #include <cmocka.h>
+#include <libnbd.h>
 
 #include "../../userspace/common/client.h"
 #include "../../userspace/common/parse.h"
@@ -996,6 +997,101 @@ static void test_another_hub(void **state)
 	finish(&b);
 }
 
+/* A real rephub, where one was built beside us. */
+static bool find_rephub(char *path, size_t size)
+{
+	ssize_t n = readlink("/proc/self/exe", path, size - 1);
+	int up;
+
+	path[n > 0 ? n : 0] = '\0';
+	for (up = 0; up < 3 && strrchr(path, '/'); up++)
+		*strrchr(path, '/') = '\0';
+	if (strlen(path) + sizeof("/rephub") > size)
+		return false;
+	strcat(path, "/rephub");
+	return !access(path, X_OK);
+}
+
+static void run_rephub(struct bench *b, const char *program, char *dir)
+{
+	char path[128];
+
+	bench_path(path, sizeof(path), "hub");
+	unlink(path);
+	b->server = bench_run((char *[]) { (char *)program, "--dir", dir, "--listen", path, "--segment", "4M",
+					   "--keep", "16M", NULL });
+	bench_await(path);
+}
+
+static void view_is(const struct disk *d, const char *name)
+{
+	struct nbd_handle *nbd = nbd_create();
+	unsigned char *buf = malloc(VOLUME_SIZE);
+	char uri[256];
+	uint64_t i;
+
+	snprintf(uri, sizeof(uri), "nbd+unix:///view/sim/%s@latest?socket=%s/hub", name, bench_dir);
+	if (nbd_connect_uri(nbd, uri) < 0)
+		fail_msg("%s: %s", uri, nbd_get_error());
+	assert_int_equal(nbd_get_size(nbd), VOLUME_SIZE);
+	assert_int_equal(nbd_pread(nbd, buf, VOLUME_SIZE, 0, 0), 0);
+	for (i = 0; i < VOLUME_SIZE; i++)
+		if (buf[i] != d->oracle[i])
+			fail_msg("%s differs at byte %lu", name, i);
+	nbd_close(nbd);
+	free(buf);
+}
+
+static void test_rephub(void **state)
+{
+	char program[512], dir[128];
+	struct bench b;
+	int i;
+
+	(void)state;
+	if (!find_rephub(program, sizeof(program))) {
+		print_message("%s is not there\n", program);
+		skip();
+	}
+	begin(&b);
+	simring_track(b.sim);
+	b.cfg.epoch.ns = 5 * NSEC_PER_MSEC;
+	b.cfg.checkpoint = 50 * NSEC_PER_MSEC;
+	b.cfg.state_dir = bench_dir;
+	bench_path(dir, sizeof(dir), "replica");
+	unlink(bench_path(b.disk[0].image, sizeof(b.disk[0].image), "sim.hub"));
+	for (i = 0; i < 2; i++) {
+		simring_put(b.sim, REPAGENT_REC_RESYNC_BEGIN, b.disk[i].id, 0, VOLUME_SIZE, NULL);
+		simring_put(b.sim, REPAGENT_REC_ZEROES, b.disk[i].id, 0, VOLUME_SIZE, NULL);
+		simring_put(b.sim, REPAGENT_REC_RESYNC_END, b.disk[i].id, 0, 0, NULL);
+	}
+	run_rephub(&b, program, dir);
+	bench_start(&b);
+	for (i = 0; i < 12; i++) {
+		assert_true(simring_wait_hub(b.sim, 1, REPAGENT_REASON_NONE, 10));
+		bench_put(&b, (unsigned int)rand_r(&b.seed) % 300);
+		if (i % 3 != 1)
+			bench_end(&b.server, SIGKILL);
+		if (i % 3 != 0) {
+			bench_end(&b.daemon, SIGKILL);
+			bench_start(&b);
+		}
+		if (i % 3 != 1)
+			run_rephub(&b, program, dir);
+		if (i % 4 == 3) {
+			bench_drained(&b);
+			view_is(&b.disk[0], "v0");
+			view_is(&b.disk[1], "v1");
+		}
+	}
+	bench_stop(&b);
+	assert_int_equal(simring_acked(b.sim), simring_head(b.sim) - 1);
+	assert_int_equal(simring_marks(b.sim), 0);
+	view_is(&b.disk[0], "v0");
+	view_is(&b.disk[1], "v1");
+	finish(&b);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -1021,6 +1117,7 @@ int main(void)
 		cmocka_unit_test(test_control),
 		cmocka_unit_test(test_compress),
 		cmocka_unit_test(test_another_hub),
+		cmocka_unit_test(test_rephub),
 	};
 	int r;
 

@@ -47,7 +47,6 @@
 #define FRAMES		12	/* in flight */
 #define EAGER		2	/* a frame that is not full waits while so many are in flight */
 #define RESYNC_HINT	"to have it take the group anew, and read everything again: repctl resync"
-#define LOG_SIZE	(UINT64_C(1) << 60)	/* of the export, by which a rephub is known */
 #define TIMED		"@timed"	/* label of our checkpoints */
 
 enum log_state { DOWN, CONNECT, HELLO, SESSION, LOST, SETTLE, STREAM };
@@ -277,6 +276,7 @@ static int say_hello(struct logtap *l)
 {
 	struct conn *c = &l->conn;
 
+	/* A HELLO must not be written into the image of a disk. */
 	if (c->size != LOG_SIZE)
 		return lose(l, FAULT_REFUSED, "what listens there is no rephub, for its export has %" PRIu64
 			    " bytes; expected the address of a rephub, or nbd:// for another NBD server", c->size);
