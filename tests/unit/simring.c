@@ -207,12 +207,28 @@ static int sim_wait(struct ring *ring, const struct repagent_wait *wait)
 	return r;
 }
 
+static bool has_room(const struct simring *sim, uint64_t len)
+{
+	const struct simstate *st = sim->state;
+	uint64_t start = (st->payload_head + 511) & ~511ULL;
+
+	return st->head - st->acked < sim->header->nr_slots &&
+	       start + len - st->payload_tail <= sim->header->payload_size;
+}
+
 static int sim_emit(struct ring *ring, struct repagent_emit *emit)
 {
-	bool label = emit->type == REPAGENT_REC_CHECKPOINT;
+	bool label = emit->type == REPAGENT_REC_CHECKPOINT, room;
+	struct simring *sim = to_sim(ring);
 
-	if (to_sim(ring)->state->capture != REPAGENT_CAPTURE_STREAM)
+	if (sim->state->capture != REPAGENT_CAPTURE_STREAM)
 		return -EAGAIN;
+	/* The daemon must not wait for itself; a writer beside it takes one record at a time. */
+	lock(sim);
+	room = has_room(sim, REPAGENT_MAX_RECORD) && sim->state->head - sim->state->acked + 8 < sim->header->nr_slots;
+	unlock(sim);
+	if (!room)
+		return -ENOSPC;
 	emit->seq = simring_put(to_sim(ring), emit->type, 0, 0, label ? strlen(emit->label) + 1 : 0,
 				label ? emit->label : NULL);
 	return 0;
@@ -442,8 +458,7 @@ uint64_t simring_reserve(struct simring *sim, const struct repagent_slot *slot,
 	lock(sim);
 	for (;;) {
 		need = (st->payload_head + 511) & ~511ULL;
-		if (st->head - st->acked < sim->header->nr_slots &&
-		    need + slot->len - st->payload_tail <= sim->header->payload_size)
+		if (has_room(sim, slot->len))
 			break;
 		unlock(sim);
 		if (time(NULL) > end) {
