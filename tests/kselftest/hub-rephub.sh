@@ -25,7 +25,10 @@ view_is_disk() { # VOLUME
 	hub_view "$1" latest "$TMP/view" && same "$(dev "$PREFIX-$1")" "$TMP/view"
 	local status=$?
 	rm -f "$TMP/view"
-	return $status
+	return "$status"
+}
+marked_is_then() {
+	hub_view v0 marked "$TMP/marked" && cmp -s "$TMP/then" "$TMP/marked"
 }
 start_load() { # SECONDS
 	local volume
@@ -39,7 +42,7 @@ end_load() { # [SIGNAL]
 	for volume in v0 v1; do
 		end_writer $volume "$@" || status=1
 	done
-	return $status
+	return "$status"
 }
 agent() { # repagentd as all of this test has it
 	start_daemon --state-dir "$TMP/state" --checkpoint-interval 200ms
@@ -87,8 +90,7 @@ hub_view v0 latest "$TMP/then" || die "no view"
 start_load 3
 end_load
 must_wait_for 60 is_synced "${NAMES[@]}"
-check "the checkpoint's view is the disk of then" \
-	eval 'hub_view v0 marked "$TMP/marked" && cmp -s "$TMP/then" "$TMP/marked"'
+check "the checkpoint's view is the disk of then" marked_is_then
 rm -f "$TMP/then" "$TMP/marked"
 
 # An older copy of its directory is put back. It had acknowledged more than it has now.
