@@ -24,6 +24,8 @@
 #define FRAME_MAX		((1u << 20) + (64u << 10))	/* header, body, padding */
 #define FRAME_BODY_MAX		(FRAME_MAX - FRAME_HEADER)	/* stored or raw */
 
+#define LOG_SIZE		(UINT64_C(1) << 60)	/* of the export log/GROUP */
+
 #define SESSION_MAGIC		UINT64_C(0x6e6f697373657372)	/* "rsession" */
 #define SESSION_VERSION		1u
 #define SESSION_SIZE		4096u		/* of the block; the log begins behind it */

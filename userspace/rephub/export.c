@@ -19,7 +19,6 @@
 #include "../nbdserver/proto.h"
 #include "export.h"
 
-#define LOG_SIZE	(UINT64_C(1) << 60)
 
 _Static_assert(HUB_REASON_MAX <= NBDS_REASON_MAX, "a reason fits into a request");
 
