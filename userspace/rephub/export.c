@@ -40,7 +40,7 @@ _Static_assert(sizeof(struct job) <= sizeof(((struct nbds_request *)0)->scratch)
 
 static pthread_mutex_t jobs_lock = PTHREAD_MUTEX_INITIALIZER;	/* guards the list and jobs_end */
 static pthread_cond_t jobs_more = PTHREAD_COND_INITIALIZER;
-static STAILQ_HEAD(, job) jobs = STAILQ_HEAD_INITIALIZER(jobs);
+static STAILQ_HEAD(job_list, job) jobs = STAILQ_HEAD_INITIALIZER(jobs);
 static bool jobs_end;
 static pthread_t *jobs_thread;
 static unsigned int nr_threads;

@@ -85,15 +85,10 @@ static struct {
 	struct exports exports;
 } cfg;
 
-/* The log keeps account of what it said; it is for one thread at a time. */
-static pthread_mutex_t log_lock = PTHREAD_MUTEX_INITIALIZER;
-
 static void log_any(void *data, int priority, const char *line)
 {
 	(void)data;
-	pthread_mutex_lock(&log_lock);
 	log_msg(priority, "%s", line);
-	pthread_mutex_unlock(&log_lock);
 }
 
 static unsigned int count(const char *option, const char *arg, uint64_t max)
@@ -269,9 +264,7 @@ static void run(struct nbds_server *s, const sigset_t *set)
 			reload(s);
 		else if (sig > 0)
 			return;
-		pthread_mutex_lock(&log_lock);
 		log_expire();
-		pthread_mutex_unlock(&log_lock);
 		nbds_get_stats(s, &stats);
 		if (stats.connections != told || !(seconds++ % 60))
 			sd_notifyf(0, "STATUS=%u connections; %ju MiB taken", stats.connections,
