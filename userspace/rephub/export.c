@@ -243,7 +243,7 @@ static void describe_view(struct nbds_info *info, const struct hub_view *v, cons
 	info->can_flush = true;
 	info->nr_contexts = 1;
 	info->contexts = view_contexts;
-	snprintf(info->description, sizeof(info->description), "%s/%s at %" PRIu64 ":%" PRIu64 "%s", group, volume,
+	snprintf(info->description, sizeof(info->description), "%s/%s at %016" PRIx64 ":%" PRIu64 "%s", group, volume,
 		 incarnation, seq, when);
 }
 
