@@ -140,8 +140,8 @@ $(tools:%=$(BUILD)/bin/tests/%): $(BUILD)/bin/tests/%: $(obj)/tests/tools/%.o $(
 	$(link) -lpthread
 
 $(nbd_tools:%=$(BUILD)/bin/tests/%): $(BUILD)/bin/tests/%: $(obj)/tests/nbdserver/%.o $(obj)/nbdserver.a \
-		$(obj)/tools.a
-	$(link) $(nbdserver_libs) $$(pkg-config --libs libnbd)
+		$(obj)/rephub.a $(obj)/tools.a
+	$(link) $(nbdserver_libs) $$(pkg-config --libs libnbd libisal libzstd)
 
 $(BUILD)/bin/tests/pullhub: $(obj)/tests/pullhub/pullhub.o $(obj)/tools.a
 	$(link) $$(pkg-config --libs libnbd)
