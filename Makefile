@@ -88,9 +88,13 @@ repctl_main       := $(filter %/repctl/main.o,$(repctl_objects))
 repctl_needs      := $(common_needs)
 
 # The hub: its engine, and the NBD server in front of it.
-rephub_objects    := $(call objects,userspace/rephub/*.c userspace/common/*.c userspace/reader/access.c)
+rephub_objects    := $(call objects,userspace/rephub/*.c userspace/common/*.c userspace/reader/access.c \
+	userspace/repagentd/control.c)
 rephub_main       := $(filter %/rephub/main.o,$(rephub_objects))
-rephub_needs      := libsystemd libisal libzstd
+rephub_needs      := libsystemd libisal libzstd json-c
+rephubctl_objects := $(call objects,userspace/rephubctl/*.c userspace/common/*.c userspace/repctl/json.c \
+	userspace/repctl/table.c)
+rephubctl_main    := $(filter %/rephubctl/main.o,$(rephubctl_objects))
 nbd_tools         := $(patsubst tests/nbdserver/%.c,%,$(wildcard tests/nbdserver/*.c))
 
 tools := $(patsubst tests/tools/%.c,%,$(filter-out tests/tools/lib%,$(wildcard tests/tools/*.c)))
@@ -99,12 +103,13 @@ units := $(patsubst tests/unit/%.c,%,$(wildcard tests/unit/test-*.c))
 # Each tests/fuzz/fuzz-NAME.c is a libFuzzer target, and links with whatever it needs of the programs.
 fuzzers := $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/fuzz-*.c))
 
-.PHONY: programs repagentd repagent-reader repctl rephub tools unit
-programs: repagentd repagent-reader repctl rephub tools unit
+.PHONY: programs repagentd repagent-reader repctl rephub rephubctl tools unit
+programs: repagentd repagent-reader repctl rephub rephubctl tools unit
 repagentd: $(if $(repagentd_main),$(BUILD)/bin/repagentd)
 repagent-reader: $(if $(reader_main),$(BUILD)/bin/repagent-reader)
 repctl: $(if $(repctl_main),$(BUILD)/bin/repctl)
 rephub: $(if $(rephub_main),$(BUILD)/bin/rephub)
+rephubctl: $(if $(rephubctl_main),$(BUILD)/bin/rephubctl)
 tools: $(tools:%=$(BUILD)/bin/tests/%) $(nbd_tools:%=$(BUILD)/bin/tests/%) $(BUILD)/bin/tests/pullhub
 unit: $(units:%=$(BUILD)/bin/tests/unit/%)
 
@@ -120,8 +125,12 @@ $(BUILD)/bin/repctl: $(repctl_main) $(obj)/repctl.a
 $(BUILD)/bin/rephub: $(rephub_main) $(obj)/rephub.a $(obj)/nbdserver.a
 	$(link) $$(pkg-config --libs $(rephub_needs)) $(nbdserver_libs)
 
+$(BUILD)/bin/rephubctl: $(rephubctl_main) $(obj)/rephubctl.a
+	$(link) $$(pkg-config --libs json-c)
+
 $(obj)/nbdserver.a: $(nbdserver_objects)
 $(obj)/rephub.a: $(filter-out $(rephub_main),$(rephub_objects))
+$(obj)/rephubctl.a: $(filter-out $(rephubctl_main),$(rephubctl_objects))
 $(obj)/repctl.a: $(filter-out $(repctl_main),$(repctl_objects))
 $(obj)/reader.a: $(filter-out $(reader_main),$(reader_objects))
 $(obj)/repagentd.a: $(filter-out $(repagentd_main),$(repagentd_objects))
@@ -132,8 +141,8 @@ $(tools:%=$(BUILD)/bin/tests/%): $(BUILD)/bin/tests/%: $(obj)/tests/tools/%.o $(
 	$(link) -lpthread
 
 $(nbd_tools:%=$(BUILD)/bin/tests/%): $(BUILD)/bin/tests/%: $(obj)/tests/nbdserver/%.o $(obj)/nbdserver.a \
-		$(obj)/tools.a
-	$(link) $(nbdserver_libs) $$(pkg-config --libs libnbd)
+		$(obj)/rephub.a $(obj)/tools.a
+	$(link) $(nbdserver_libs) $$(pkg-config --libs libnbd libisal libzstd)
 
 $(BUILD)/bin/tests/pullhub: $(obj)/tests/pullhub/pullhub.o $(obj)/tools.a
 	$(link) $$(pkg-config --libs libnbd)
@@ -180,6 +189,7 @@ $(repagentd_objects): | $(repagentd_needs:%=$(obj)/have-%)
 $(nbdserver_objects): | $(nbdserver_needs:%=$(obj)/have-%)
 $(reader_objects): | $(patsubst %,$(obj)/have-%,$(sort $(reader_needs) $(common_needs)))
 $(repctl_objects): | $(repctl_needs:%=$(obj)/have-%)
+$(rephubctl_objects): | $(obj)/have-json-c
 $(rephub_objects): | $(rephub_needs:%=$(obj)/have-%)
 $(nbd_tools:%=$(obj)/tests/nbdserver/%.o): | $(obj)/have-libnbd
 $(units:%=$(obj)/tests/unit/%.o): | $(obj)/have-cmocka
@@ -197,7 +207,7 @@ $(obj)/have-libaio:
 	@mkdir -p $(@D); touch $@
 
 -include $(patsubst %.o,%.d,$(repagentd_objects) $(nbdserver_objects) $(reader_objects) $(repctl_objects) \
-	$(rephub_objects) $(tool_objects) \
+	$(rephub_objects) $(rephubctl_objects) $(tool_objects) \
 	$(nbd_tools:%=$(obj)/tests/nbdserver/%.o) $(obj)/tests/pullhub/pullhub.o \
 	$(tools:%=$(obj)/tests/tools/%.o) $(units:%=$(obj)/tests/unit/%.o) $(unit_objects) \
 	$(fuzzers:%=$(obj)/tests/fuzz/%.o))
@@ -218,6 +228,7 @@ installed := \
 	$(PREFIX)/sbin:$(BUILD)/bin/repagent-reader \
 	$(PREFIX)/sbin:$(BUILD)/bin/repctl \
 	$(PREFIX)/sbin:$(BUILD)/bin/rephub \
+	$(PREFIX)/sbin:$(BUILD)/bin/rephubctl \
 	$(PREFIX)/share/bash-completion/completions:completion/repctl \
 	$(patsubst %,$(PREFIX)/share/man/man8:%,$(wildcard userspace/*/*.8)) \
 	$(PREFIX)/include/linux:include/uapi/linux/dm-repagent.h \
@@ -231,7 +242,7 @@ tell_system = [ ! -d /run/systemd/system ] || { systemd-sysusers; systemd-tmpfil
 	systemctl daemon-reload; udevadm control --reload; }
 
 .PHONY: install uninstall
-install: repagentd repagent-reader repctl rephub $(if $(filter $(running),$(KERNELS)),$(BUILD)/modules/$(running)/.built)
+install: repagentd repagent-reader repctl rephub rephubctl $(if $(filter $(running),$(KERNELS)),$(BUILD)/modules/$(running)/.built)
 	@for pair in $(installed); do \
 		file=$${pair#*:} dir=$(DESTDIR)$${pair%%:*}; mode=644; [ ! -x $$file ] || mode=755; \
 		echo "install $$dir/$${file##*/}"; install -D -m $$mode -t $$dir $$file || exit; \

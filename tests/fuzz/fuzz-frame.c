@@ -57,8 +57,8 @@ static void take(const struct frame_header *h, bool seal)
 		before = r.at;
 		n = frame_next_record(&r, &rec, &payload);
 		if (n < 0 && seal && r.at == before && !(h->flags & FRAME_ZSTD) && strstr(error, ": crc ")) {
-			memcpy(frame + FRAME_HEADER + r.at + 36, &(uint32_t){
-			       frame_crc(frame + FRAME_HEADER + r.at + FRAME_RECORD, rec.len) }, 4);
+			put32(FRAME_HEADER + r.at + 36,
+			      frame_crc(frame + FRAME_HEADER + r.at + FRAME_RECORD, rec.len));
 			n = frame_next_record(&r, &rec, &payload);
 		}
 		if (n < 1)

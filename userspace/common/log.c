@@ -12,6 +12,7 @@
  */
 #include <errno.h>
 #include <poll.h>
+#include <pthread.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -36,6 +37,8 @@ struct recent {
 	char text[LINE_MAX_BYTES];
 };
 
+/* Guards all that follows but what log_init() sets; lines may come from any thread. */
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct recent recent[NR_RECENT];
 static char subject[64] = "repagentd";
 static bool journal;
@@ -128,10 +131,7 @@ static void expire(struct recent *r)
 	memset(r, 0, sizeof(*r));
 }
 
-/**
- * log_expire - say what was held back for long enough; call it now and then
- */
-void log_expire(void)
+static void expire_all(void)
 {
 	time_t now = seconds();
 	char text[64];
@@ -149,33 +149,34 @@ void log_expire(void)
 }
 
 /**
+ * log_expire - say what was held back for long enough; call it now and then
+ */
+void log_expire(void)
+{
+	pthread_mutex_lock(&lock);
+	expire_all();
+	pthread_mutex_unlock(&lock);
+}
+
+/**
  * log_summary - say all that was held back; call it before the end
  */
 void log_summary(void)
 {
 	unsigned int i;
 
+	pthread_mutex_lock(&lock);
 	for (i = 0; i < NR_RECENT; i++)
 		expire(&recent[i]);
+	pthread_mutex_unlock(&lock);
 }
 
-/**
- * log_msg - log one line
- * @priority: LOG_ERR and so on
- * @fmt: of printf(), without the newline
- */
-void log_msg(int priority, const char *fmt, ...)
+static void log_text(int priority, const char *text)
 {
 	struct recent *slot = &recent[0];
-	char text[LINE_MAX_BYTES];
 	unsigned int i;
-	va_list ap;
 
-	va_start(ap, fmt);
-	vsnprintf(text, sizeof(text), fmt, ap);
-	va_end(ap);
-
-	log_expire();
+	expire_all();
 	for (i = 0; i < NR_RECENT; i++) {
 		if (recent[i].since && !strcmp(recent[i].text, text)) {
 			recent[i].repeats++;
@@ -187,6 +188,24 @@ void log_msg(int priority, const char *fmt, ...)
 	expire(slot);
 	slot->since = seconds();
 	slot->priority = priority;
-	memcpy(slot->text, text, sizeof(text));
+	snprintf(slot->text, sizeof(slot->text), "%s", text);
 	emit(priority, text);
+}
+
+/**
+ * log_msg - log one line
+ * @priority: LOG_ERR and so on
+ * @fmt: of printf(), without the newline
+ */
+void log_msg(int priority, const char *fmt, ...)
+{
+	char text[LINE_MAX_BYTES];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	pthread_mutex_lock(&lock);
+	log_text(priority, text);
+	pthread_mutex_unlock(&lock);
 }

@@ -27,7 +27,7 @@ static const struct unit time_units[] = {
 	{ "", NSEC_PER_SEC }, { "s", NSEC_PER_SEC },
 	{ "ms", NSEC_PER_MSEC }, { "us", 1000 },
 	{ "m", 60 * NSEC_PER_SEC }, { "min", 60 * NSEC_PER_SEC },
-	{ "h", 3600 * NSEC_PER_SEC },
+	{ "h", 3600 * NSEC_PER_SEC }, { "d", 86400 * NSEC_PER_SEC },
 	{ NULL, 0 }
 };
 

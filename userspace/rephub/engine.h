@@ -52,7 +52,7 @@ struct group {
 	bool broken;
 	unsigned int cuts;
 	struct hub_session *session;
-	LIST_HEAD(, hub_view) views;
+	LIST_HEAD(view_list, hub_view) views;
 	unsigned int nr_views;
 	bool folding;
 	char trouble[SEGMENT_ERROR_MAX];
@@ -68,7 +68,7 @@ struct hub {
 	int dir, groups;
 	uint8_t uuid[16];
 	pthread_mutex_t lock;
-	LIST_HEAD(, group) list;
+	LIST_HEAD(group_list, group) list;
 };
 
 void hub_say(const struct hub *hub, int priority, const char *fmt, ...)

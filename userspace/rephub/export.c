@@ -40,7 +40,7 @@ _Static_assert(sizeof(struct job) <= sizeof(((struct nbds_request *)0)->scratch)
 
 static pthread_mutex_t jobs_lock = PTHREAD_MUTEX_INITIALIZER;	/* guards the list and jobs_end */
 static pthread_cond_t jobs_more = PTHREAD_COND_INITIALIZER;
-static STAILQ_HEAD(, job) jobs = STAILQ_HEAD_INITIALIZER(jobs);
+static STAILQ_HEAD(job_list, job) jobs = STAILQ_HEAD_INITIALIZER(jobs);
 static bool jobs_end;
 static pthread_t *jobs_thread;
 static unsigned int nr_threads;
@@ -243,7 +243,7 @@ static void describe_view(struct nbds_info *info, const struct hub_view *v, cons
 	info->can_flush = true;
 	info->nr_contexts = 1;
 	info->contexts = view_contexts;
-	snprintf(info->description, sizeof(info->description), "%s/%s at %" PRIu64 ":%" PRIu64 "%s", group, volume,
+	snprintf(info->description, sizeof(info->description), "%s/%s at %016" PRIx64 ":%" PRIu64 "%s", group, volume,
 		 incarnation, seq, when);
 }
 

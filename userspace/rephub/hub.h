@@ -83,7 +83,21 @@ struct hub_volume_info {
 	const char *state;			/* NULL: it can be viewed */
 };
 
+/*
+ * struct hub_point_info - a place in a group's log that is of interest
+ * @what:	a word: checkpoint, gap, resync-begin, ...
+ * @text:	the label, or the name of the volume; may be empty
+ */
+struct hub_point_info {
+	uint64_t incarnation, seq, time;
+	const char *what;
+	char text[REPAGENT_LABEL_MAX + 1];
+};
+
 void hub_groups(struct hub *hub, void (*each)(void *data, const struct hub_group_info *g), void *data);
 bool hub_volumes(struct hub *hub, const char *group,
 		 void (*each)(void *data, const struct hub_volume_info *v), void *data);
+bool hub_points(struct hub *hub, const char *group, bool timed, unsigned int most,
+		void (*each)(void *data, const struct hub_point_info *p), void *data);
+
 #endif /* REPHUB_HUB_H */

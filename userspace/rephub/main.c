@@ -4,12 +4,15 @@
  */
 #include <errno.h>
 #include <getopt.h>
+#include <limits.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/resource.h>
+#include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <systemd/sd-daemon.h>
 #include <time.h>
@@ -18,6 +21,7 @@
 #include "../common/log.h"
 #include "../common/parse.h"
 #include "../common/usage.h"
+#include "commands.h"
 #include "export.h"
 
 #define LISTEN_MAX	8
@@ -48,6 +52,7 @@ static const char usage_text[] =
 "      --keep-time DURATION    the same by age (0: no limit)\n"
 "      --segment SIZE          of the journal's files (256M)\n"
 "      --connections N         at most so many at a time (1024)\n"
+"      --control PATH          of the socket of rephubctl (DIR/control)\n"
 "      --workers N             threads of the network (the processors, at most 4)\n"
 "\n"
 "  -h, --help                  show this\n"
@@ -57,7 +62,7 @@ static const char usage_text[] =
 
 enum option_id {
 	OPT_TLS = 256, OPT_ALLOW, OPT_NO_CREATE, OPT_KEEP, OPT_KEEP_TIME, OPT_SEGMENT, OPT_CONNECTIONS,
-	OPT_WORKERS,
+	OPT_WORKERS, OPT_CONTROL,
 };
 
 static const struct option options[] = {
@@ -71,6 +76,7 @@ static const struct option options[] = {
 	{ "segment",		required_argument, NULL, OPT_SEGMENT },
 	{ "connections",	required_argument, NULL, OPT_CONNECTIONS },
 	{ "workers",		required_argument, NULL, OPT_WORKERS },
+	{ "control",		required_argument, NULL, OPT_CONTROL },
 	{ "help",		no_argument, NULL, 'h' },
 	{ "version",		no_argument, NULL, 'V' },
 	{ NULL, 0, NULL, 0 }
@@ -78,6 +84,7 @@ static const struct option options[] = {
 
 static struct {
 	const char *dir;
+	const char *control;
 	const char *listen[LISTEN_MAX];
 	unsigned int nr_listen;
 	struct hub_options hub;
@@ -85,15 +92,10 @@ static struct {
 	struct exports exports;
 } cfg;
 
-/* The log keeps account of what it said; it is for one thread at a time. */
-static pthread_mutex_t log_lock = PTHREAD_MUTEX_INITIALIZER;
-
 static void log_any(void *data, int priority, const char *line)
 {
 	(void)data;
-	pthread_mutex_lock(&log_lock);
 	log_msg(priority, "%s", line);
-	pthread_mutex_unlock(&log_lock);
 }
 
 static unsigned int count(const char *option, const char *arg, uint64_t max)
@@ -160,6 +162,9 @@ static void parse_options(int argc, char **argv)
 			break;
 		case OPT_WORKERS:
 			cfg.server.workers = count("workers", optarg, 64);
+			break;
+		case OPT_CONTROL:
+			cfg.control = optarg;
 			break;
 		default:
 			usage_other(c, argv, usage_text);
@@ -256,28 +261,93 @@ static void reload(struct nbds_server *s)
 		log_any(NULL, LOG_ERR, error);
 }
 
-static void run(struct nbds_server *s, const sigset_t *set)
-{
-	struct timespec second = { 1, 0 };
-	unsigned int told = 0, seconds = 0;
-	struct nbds_stats stats;
-	int sig;
+/*
+ * struct life - the main thread's: signals, and the control socket
+ * @watch:	of the signals; first, so that it leads back here
+ */
+struct life {
+	struct watch watch;
+	struct loop loop;
+	struct nbds_server *server;
+	int signals;
+	bool end;
+};
 
-	for (;;) {
-		sig = sigtimedwait(set, NULL, &second);
-		if (sig == SIGHUP)
-			reload(s);
-		else if (sig > 0)
-			return;
-		pthread_mutex_lock(&log_lock);
+static void signal_came(struct watch *watch, uint32_t events)
+{
+	struct life *life = (struct life *)(void *)watch;
+	struct signalfd_siginfo info;
+
+	(void)events;
+	while (read(life->signals, &info, sizeof(info)) == sizeof(info)) {
+		if (info.ssi_signo == SIGHUP)
+			reload(life->server);
+		else
+			life->end = true;
+	}
+}
+
+static uint64_t monotonic(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * NSEC_PER_SEC + (uint64_t)now.tv_nsec;
+}
+
+static bool begin_life(struct life *life, const sigset_t *set)
+{
+	struct epoll_event ev = { .events = EPOLLIN, .data.ptr = &life->watch };
+
+	life->watch.ready = signal_came;
+	life->loop.epfd = epoll_create1(EPOLL_CLOEXEC);
+	life->signals = signalfd(-1, set, SFD_CLOEXEC | SFD_NONBLOCK);
+	life->loop.now = monotonic();
+	return life->loop.epfd >= 0 && life->signals >= 0 &&
+	       !epoll_ctl(life->loop.epfd, EPOLL_CTL_ADD, life->signals, &ev);
+}
+
+static void run(struct life *life, struct control *control)
+{
+	unsigned int told = 0;
+	uint64_t next_status = 0;
+	struct epoll_event ev[16];
+	struct nbds_stats stats;
+	int n, i;
+
+	while (!life->end) {
+		n = epoll_wait(life->loop.epfd, ev, 16, control_run(control) ? 1000 : 0);
+		life->loop.now = monotonic();
+		for (i = 0; i < n; i++) {
+			struct watch *w = ev[i].data.ptr;
+
+			w->ready(w, ev[i].events);
+		}
 		log_expire();
-		pthread_mutex_unlock(&log_lock);
-		nbds_get_stats(s, &stats);
-		if (stats.connections != told || !(seconds++ % 60))
+		nbds_get_stats(life->server, &stats);
+		if (stats.connections != told || life->loop.now >= next_status) {
 			sd_notifyf(0, "STATUS=%u connections; %ju MiB taken", stats.connections,
 				   (uintmax_t)(stats.written_bytes / MIB));
+			next_status = life->loop.now + 60 * NSEC_PER_SEC;
+		}
 		told = stats.connections;
 	}
+}
+
+/* Without it the hub works as well. */
+static struct control *open_control(struct life *life, struct hub *hub)
+{
+	static char path[PATH_MAX];
+	struct control *c;
+	int holder;
+
+	snprintf(path, sizeof(path), "%s/control", cfg.dir);
+	c = control_new(&life->loop, cfg.control ? cfg.control : path, "rephub", hub_commands, hub, &holder);
+	if (!c && holder >= 0)
+		log_err("control: process %d has '%s' already", holder, cfg.control ? cfg.control : path);
+	if (!c)
+		log_warn("there is no control socket: rephubctl cannot be used");
+	return c;
 }
 
 int main(int argc, char **argv)
@@ -285,6 +355,8 @@ int main(int argc, char **argv)
 	int status = EXIT_FAILURE;
 	struct nbds_server *s;
 	char error[HUB_ERROR_MAX] = "no thread can be started";
+	struct life life = { .signals = -1 };
+	struct control *control;
 	pthread_t tender;
 	struct hub *hub;
 	sigset_t set;
@@ -300,6 +372,10 @@ int main(int argc, char **argv)
 	sigaddset(&set, SIGHUP);
 	sigprocmask(SIG_BLOCK, &set, NULL);
 	raise_files();
+	if (!begin_life(&life, &set)) {
+		log_err("epoll or signalfd: %s", strerror(errno));
+		return EXIT_FAILURE;
+	}
 	cfg.hub.log = log_any;
 	hub = hub_open(cfg.dir, &cfg.hub, error);
 	if (!hub) {
@@ -317,9 +393,12 @@ int main(int argc, char **argv)
 		if (pthread_create(&tender, NULL, tend, hub)) {
 			log_any(NULL, LOG_ERR, "no thread can be started");
 		} else {
+			life.server = s;
+			control = open_control(&life, hub);
 			sd_notify(0, "READY=1");
-			run(s, &set);
+			run(&life, control);
 			sd_notify(0, "STOPPING=1");
+			control_free(control);
 			pthread_cancel(tender);
 			pthread_join(tender, NULL);
 			status = EXIT_SUCCESS;

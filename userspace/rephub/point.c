@@ -21,6 +21,17 @@ static bool number(const char *s, uint64_t *v)
 	return !*end;
 }
 
+/* As it is shown, 16 hexadecimal digits; or as any number. */
+static bool incarnation_of(const char *s, uint64_t *v)
+{
+	char *end;
+
+	if (strlen(s) != 16)
+		return number(s, v);
+	*v = strtoull(s, &end, 16);
+	return !*end && strspn(s, "0123456789abcdefABCDEF") == 16;
+}
+
 /* 2026-11-25T22:41:07Z, perhaps with a fraction; or seconds since the epoch, with or without one. */
 static bool parse_time(const char *s, uint64_t *ns)
 {
@@ -79,13 +90,13 @@ static bool find_position(const struct group *g, uint64_t incarnation, uint64_t 
 		return true;
 	}
 	if (!f) {
-		snprintf(reason, HUB_REASON_MAX, later ? "position %" PRIu64 ":%" PRIu64
-			 ": it is older than what is kept" : "position %" PRIu64 ":%" PRIu64
+		snprintf(reason, HUB_REASON_MAX, later ? "position %016" PRIx64 ":%" PRIu64
+			 ": it is older than what is kept" : "position %016" PRIx64 ":%" PRIu64
 			 ": the log has nothing of that incarnation", incarnation, seq);
 		return false;
 	}
 	if (seq > f->last) {
-		snprintf(reason, HUB_REASON_MAX, "position %" PRIu64 ":%" PRIu64 ": %s %" PRIu64, incarnation, seq,
+		snprintf(reason, HUB_REASON_MAX, "position %016" PRIx64 ":%" PRIu64 ": %s %" PRIu64, incarnation, seq,
 			 later ? "it was never received; before it is" : "the log of that incarnation ends at",
 			 f->last);
 		return false;
@@ -190,7 +201,7 @@ bool point_find(const struct group *g, const char *point, uint64_t *id, char *re
 	if (!strcmp(point, "latest")) {
 		*id = g->durable.id;
 		ok = true;
-	} else if (number(point, &seq) || (colon && number(first, &incarnation) && number(colon + 1, &seq))) {
+	} else if (number(point, &seq) || (colon && incarnation_of(first, &incarnation) && number(colon + 1, &seq))) {
 		ok = find_position(g, incarnation, seq, id, reason);
 	} else if (parse_time(point, &time)) {
 		ok = find_time(g, time, id, reason);

@@ -43,12 +43,12 @@ int replay_frame(struct replay *r, const struct frame_header *h, unsigned int fi
 			*how = REPLAY_JUMP;
 	} else {
 		if (seen(r, h->incarnation)) {
-			snprintf(error, FRAME_ERROR_MAX, "incarnation %" PRIu64 " is over: %" PRIu64
+			snprintf(error, FRAME_ERROR_MAX, "incarnation %016" PRIx64 " is over: %016" PRIx64
 				 " has written since", h->incarnation, r->incarnation);
 			return EPERM;
 		}
 		if (h->first != 1 && !gap) {
-			snprintf(error, FRAME_ERROR_MAX, "first %" PRIu64 ": expected 1 in incarnation %" PRIu64
+			snprintf(error, FRAME_ERROR_MAX, "first %" PRIu64 ": expected 1 in incarnation %016" PRIx64
 				 ", which is new, or a GAP", h->first, h->incarnation);
 			return EINVAL;
 		}

@@ -184,8 +184,8 @@ static int take_frames(struct hub_session *s, char *reason)
 			return refuse(s, EINVAL, reason, "frame at %" PRIu64 ": offset %" PRIu64
 				      ": expected where it is written", s->at, h.offset);
 		if (h.incarnation != s->hello.incarnation)
-			return refuse(s, EPERM, reason, "frame at %" PRIu64 ": incarnation %" PRIu64
-				      ": expected %" PRIu64 ", that of the hello", s->at, h.incarnation,
+			return refuse(s, EPERM, reason, "frame at %" PRIu64 ": incarnation %016" PRIx64
+				      ": expected %016" PRIx64 ", that of the hello", s->at, h.incarnation,
 				      s->hello.incarnation);
 		size = frame_size(&h);
 		if (s->have < size)
@@ -284,7 +284,7 @@ static void judge(struct hub_session *s, struct session *out)
 	}
 	for (i = 0; i + 1 < g->now.nr_seen; i++)
 		if (g->now.seen[i] == h->incarnation)
-			not_accepting(out, SESSION_STALE, "incarnation %" PRIu64 " is over: %" PRIu64 " has written since",
+			not_accepting(out, SESSION_STALE, "incarnation %016" PRIx64 " is over: %016" PRIx64 " has written since",
 				      h->incarnation, g->now.incarnation);
 }
 
@@ -377,7 +377,7 @@ int hub_session_read(struct hub_session *s, uint64_t offset, void *buf, size_t l
 		session_encode(&out, buf);
 		s->state = out.state == SESSION_ACCEPTING ? STATE_OPEN : STATE_HELLO;
 		if (out.state == SESSION_ACCEPTING)
-			hub_say(s->hub, LOG_NOTICE, "group %s: %s: session at %" PRIu64 ":%" PRIu64 ", offset %" PRIu64,
+			hub_say(s->hub, LOG_NOTICE, "group %s: %s: session at %016" PRIx64 ":%" PRIu64 ", offset %" PRIu64,
 				g->name, s->peer, out.incarnation, out.seq, out.offset);
 		else
 			hub_say(s->hub, LOG_WARNING, "group %s: %s: no session: %s", g->name, s->peer, out.reason);

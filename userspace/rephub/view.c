@@ -146,7 +146,7 @@ static int choose(struct hub_view *v, const char *point, char *reason)
 	if (i == r->nr) {
 		snprintf(reason, HUB_REASON_MAX, "group %s has no volume %s", g->name, v->volume);
 	} else if (why) {
-		snprintf(reason, HUB_REASON_MAX, "%s/%s at %" PRIu64 ":%" PRIu64 " %s", g->name, v->volume,
+		snprintf(reason, HUB_REASON_MAX, "%s/%s at %016" PRIx64 ":%" PRIu64 " %s", g->name, v->volume,
 			 v->incarnation, v->seq, why);
 	} else {
 		v->size = r->volume[i].sectors * 512;
