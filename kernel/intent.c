@@ -590,15 +590,23 @@ static void flush_origin(struct rep_map *m)
 	m->local_durable = s;
 }
 
-/* D, on the strength of which bits are cleared: to be written before them. */
+/*
+ * D, on the strength of which bits are cleared: to be written before them. While
+ * nothing of this incarnation is acknowledged that of the one before stays: all
+ * that was written since is set, or dirty.
+ */
 static void take_durable(struct rep_map *m)
 {
 	struct rep_group *g = m->v->group;
+	u64 acked;
 
-	m->super.durable_incarnation = cpu_to_le64(g->ring.incarnation);
 	spin_lock_irq(&g->lock);
-	m->super.durable_seq = cpu_to_le64(g->ring.acked);
+	acked = g->ring.acked;
 	spin_unlock_irq(&g->lock);
+	if (!acked)
+		return;
+	m->super.durable_incarnation = cpu_to_le64(g->ring.incarnation);
+	m->super.durable_seq = cpu_to_le64(acked);
 }
 
 static void clear_work(struct work_struct *work)
