@@ -6,6 +6,7 @@
 #include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -438,6 +439,54 @@ static void test_lost_segment(void **state)
 	assert_string_equal(hub_find(hub, "vm0")->trouble, "");
 }
 
+/* The first segment is missing: the base is not what goes before the second, so nothing of that is used. */
+static void test_lost_first_segment(void **state)
+{
+	char path[256], why[HUB_REASON_MAX];
+	struct group *g;
+
+	(void)state;
+	sim_start(&a);
+	run(100);
+	g = hub_find(hub, "vm0");
+	snprintf(path, sizeof(path), "%s/groups/vm0/journal/%s", dir, g->segment[0]->name);
+	assert_int_equal(unlink(path), 0);
+	reopen(0);
+	g = hub_find(hub, "vm0");
+	assert_non_null(strstr(g->trouble, "first segment is missing"));
+	assert_null(hub_view_open(hub, "vm0", "disk0", "latest", why));
+	reopen(0);
+	assert_string_equal(hub_find(hub, "vm0")->trouble, "");
+	assert_null(hub_view_open(hub, "vm0", "disk0", "latest", why));
+	/* It is as if it were new, and its agent resynchronises: what it has sent is over. */
+	assert_int_equal(sim_connect(&a), 0);
+	assert_int_equal(a.block.state, SESSION_ACCEPTING);
+	assert_int_equal(a.block.seq, 0);
+	assert_true(a.block.offset > SESSION_SIZE);
+	sim_begin(&a, true);
+	assert_true(sim_add(&a, REPAGENT_REC_WRITE, 0, 0, 1));
+	assert_int_equal(sim_send(&a), EINVAL);
+	assert_int_equal(sim_connect(&a), 0);
+	sim_begin(&a, true);
+	assert_true(sim_add(&a, REPAGENT_REC_GAP, 0, 0, 0));
+	for (unsigned int v = 0; v < SIM_VOLUMES; v++) {
+		assert_true(sim_add(&a, REPAGENT_REC_RESYNC_BEGIN, v, 0, SIM_SECTORS));
+		assert_true(sim_add(&a, REPAGENT_REC_ZEROES, v, 0, SIM_SECTORS));
+		assert_true(sim_add(&a, REPAGENT_REC_RESYNC_END, v, 0, 0));
+	}
+	assert_int_equal(sim_send(&a), 0);
+	assert_int_equal(sim_flush(&a), 0);
+	run(20);
+	sim_compare(&a, a.acked);
+	/* The whole journal is gone. */
+	snprintf(path, sizeof(path), "rm %s/groups/vm0/journal/*", dir);
+	assert_int_equal(system(path), 0);
+	reopen(0);
+	assert_non_null(strstr(hub_find(hub, "vm0")->trouble, "journal is gone"));
+	assert_int_equal(sim_connect(&a), 0);
+	assert_int_equal(a.block.seq, 0);
+}
+
 /* Old journal goes to the base; what is left is the same, also if the hub ends in the midst. */
 static void test_folding(void **state)
 {
@@ -488,11 +537,12 @@ static void test_folding(void **state)
 	/* It ended with the note written, and some of the data. */
 	g = hub_find(hub, "vm0");
 	const struct segment *s = g->segment[0];
-	uint64_t start = s->start, after = g->segment[1]->begin.seq;
+	struct first note = { s->start, 1 };
+	uint64_t after = g->segment[1]->begin.seq;
 	char path[256];
 	int fd;
 
-	assert_true(seal_write(g->dir, "folding", UINT64_C(0x676e6964666c6f66), &start, sizeof(start)));
+	assert_true(seal_write(g->dir, "first", FIRST_MAGIC, &note, sizeof(note)));
 	for (i = 0; i < s->nr_records; i++)
 		if (s->record[i].type == REPAGENT_REC_WRITE)
 			break;
@@ -744,6 +794,98 @@ static void test_killed(void **state)
 		      went_on);
 }
 
+/*
+ * All at once: one writes, one flushes, one folds, three look.  What they see is no later than the
+ * point that they asked for, and the same when they look again.
+ */
+static atomic_bool together_end;
+static atomic_uint together_views;
+
+static void *flush_together(void *arg)
+{
+	char why[HUB_REASON_MAX];
+
+	(void)arg;
+	while (!together_end)
+		if (hub_session_flush(a.session, why))
+			abort();
+	return NULL;
+}
+
+static void *fold_together(void *arg)
+{
+	(void)arg;
+	while (!together_end)
+		hub_tend(hub);
+	return NULL;
+}
+
+static void check_sectors(const uint8_t *bytes, uint64_t seq)
+{
+	uint64_t i, word, of;
+
+	for (i = 0; i < SIM_SECTORS; i++) {
+		memcpy(&word, bytes + i * 512, 8);
+		of = (word ^ a.incarnation << 48 ^ i) >> 16;
+		if (word && (!of || of > seq))
+			abort();
+	}
+}
+
+static void *look_together(void *arg)
+{
+	uint8_t *first = malloc(SIM_SECTORS * 512), *again = malloc(SIM_SECTORS * 512);
+	uint64_t incarnation, seq, time;
+	char why[HUB_REASON_MAX];
+	struct hub_view *v;
+
+	while (!together_end) {
+		v = hub_view_open(hub, "vm0", arg, "latest", why);
+		if (!v)
+			abort();
+		hub_view_position(v, &incarnation, &seq, &time);
+		for (int i = 0; i < 3; i++) {
+			if (hub_view_read(v, 0, i ? again : first, SIM_SECTORS * 512, why))
+				abort();
+			if (i && memcmp(first, again, SIM_SECTORS * 512))
+				abort();
+		}
+		check_sectors(first, seq);
+		hub_view_close(v);
+		together_views++;
+	}
+	free(first);
+	free(again);
+	return NULL;
+}
+
+static void test_together(void **state)
+{
+	pthread_t thread[5];
+	uint64_t first;
+	unsigned int i;
+
+	(void)state;
+	reopen(3 * SEGMENT);
+	sim_start(&a);
+	together_end = false;
+	together_views = 0;
+	assert_int_equal(pthread_create(&thread[0], NULL, flush_together, NULL), 0);
+	assert_int_equal(pthread_create(&thread[1], NULL, fold_together, NULL), 0);
+	for (i = 0; i < 3; i++)
+		assert_int_equal(pthread_create(&thread[2 + i], NULL, look_together,
+						(void *)(uintptr_t)(i == 0 ? "disk0" : i == 1 ? "disk1" : "disk2")), 0);
+	for (i = 0; i < 1500 || (together_views < 100 && i < 100000); i++)
+		sim_random(&a, 1 + (unsigned int)random() % 40);
+	together_end = true;
+	for (i = 0; i < 5; i++)
+		pthread_join(thread[i], NULL);
+	assert_int_equal(sim_flush(&a), 0);
+	first = hub_find(hub, "vm0")->segment[0]->begin.seq;
+	assert_true(first > 100);
+	sim_compare(&a, a.acked);
+}
+
 /* A view of 1,000,000 records opens within 2 s. */
 static void test_million_records(void **state)
 {
@@ -794,10 +936,12 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_flipped_byte_in_old_segment, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_flipped_byte_in_last_segment, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_lost_segment, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_lost_first_segment, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_folding, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_view_never_changes, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_write_errors, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_killed, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_together, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_million_records, setup, teardown),
 	};
 

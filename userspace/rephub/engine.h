@@ -59,6 +59,18 @@ struct group {
 };
 
 /*
+ * struct first - what the file `first` says: the base is the log up to @start, where the first
+ * segment begins
+ * @folding:	that segment is being folded: the base may have some of its data
+ */
+struct first {
+	uint64_t start;
+	uint64_t folding;
+};
+
+#define FIRST_MAGIC	UINT64_C(0x7473726966627067)
+
+/*
  * struct hub
  * @lock:	guards the list of groups; a group stays until the end. Taken before
  *		any group's lock

@@ -3,9 +3,11 @@
  * Folding: the oldest segment's data goes to the volumes' bases, and the segment.
  *
  * From the moment the first byte of it is written to a base, no point before the
- * segment's end can be had any more.  The file `folding` says so before: it names
- * the segment, and a hub that finds it at its start folds that segment again, which
- * does no harm, before anything else.
+ * segment's end can be had any more.  The file `first` says so before, and a hub
+ * that finds that at its start folds the segment again, which does no harm, before
+ * anything else.  When all is in the bases `first` names the next segment, and then
+ * the files go: one that is still there, and begins before what `first` names, is
+ * removed at the start.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -22,7 +24,6 @@
 #include "engine.h"
 
 #define AGE_PARTS	8u	/* a segment lasts for so much of what is kept by age */
-#define FOLDING_MAGIC	UINT64_C(0x676e6964666c6f66)
 
 static bool zero_range(int fd, uint64_t offset, uint64_t len)
 {
@@ -130,9 +131,11 @@ static bool fold_volume(const struct group *g, const struct segment *s, unsigned
  * lock: only one thread folds, and the first segment and the names of its volumes
  * stay as they are meanwhile.
  */
-static bool fold_segment(struct group *g, const struct segment *s, const struct replay *names, char *error)
+static bool fold_segment(struct group *g, const struct segment *s, uint64_t next, const struct replay *names,
+			 char *error)
 {
 	uint8_t *buf = malloc(3 * (size_t)FRAME_MAX);
+	const struct first after = { .start = next };
 	char index[SEGMENT_NAME_MAX];
 	unsigned int i;
 	bool ok = buf;
@@ -144,13 +147,15 @@ static bool fold_segment(struct group *g, const struct segment *s, const struct 
 	free(buf);
 	if (!ok)
 		return false;
-	snprintf(index, sizeof(index), "%.16s.index", s->name);
-	unlinkat(g->journal, index, 0);
-	if (unlinkat(g->journal, s->name, 0) || fsync(g->journal) ||
-	    (unlinkat(g->dir, "folding", 0) && errno != ENOENT)) {
-		snprintf(error, SEGMENT_ERROR_MAX, "segment %s cannot be removed: %s", s->name, strerror(errno));
+	if (!seal_write(g->dir, "first", FIRST_MAGIC, &after, sizeof(after))) {
+		snprintf(error, SEGMENT_ERROR_MAX, "what was folded cannot be noted: %s", strerror(errno));
 		return false;
 	}
+	snprintf(index, sizeof(index), "%.16s.index", s->name);
+	unlinkat(g->journal, index, 0);
+	if (unlinkat(g->journal, s->name, 0))
+		hub_say(g->hub, LOG_WARNING, "group %s: segment %s cannot be removed: %s", g->name, s->name,
+			strerror(errno));
 	return true;
 }
 
@@ -175,27 +180,18 @@ static void drop_first(struct group *g)
  */
 bool fold_finish(struct group *g, char *error)
 {
-	uint64_t start;
-	int err = seal_read(g->dir, "folding", FOLDING_MAGIC, &start, sizeof(start));
 	const struct segment *s = g->segment[0];
+	struct first first;
 
-	if (err == ENOENT)
+	/* It was read before. */
+	if (seal_read(g->dir, "first", FIRST_MAGIC, &first, sizeof(first)) || !first.folding)
 		return true;
-	if (err) {
-		snprintf(error, SEGMENT_ERROR_MAX, "its file folding: %s", err == EBADMSG ?
-			 "it is not what was written" : strerror(err));
-		return false;
-	}
-	if (s->start != start) {	/* all but the file was done */
-		unlinkat(g->dir, "folding", 0);
-		return true;
-	}
 	g->floor = s->first_id + s->nr_records;
 	if (g->nr_segments < 2) {
 		snprintf(error, SEGMENT_ERROR_MAX, "segment %s was being folded: expected another one behind it", s->name);
 		return false;
 	}
-	if (fold_segment(g, s, &g->now, error)) {
+	if (fold_segment(g, s, g->segment[1]->start, &g->now, error)) {
 		drop_first(g);
 	} else {
 		snprintf(g->trouble, sizeof(g->trouble), "%s", error);
@@ -237,8 +233,9 @@ void fold_some(struct group *g)
 {
 	struct replay *names = malloc(sizeof(*names));
 	char error[SEGMENT_ERROR_MAX], reason[HUB_REASON_MAX];
+	struct first first;
 	struct segment *s;
-	uint64_t start;
+	uint64_t next;
 	bool ok;
 
 	pthread_mutex_lock(&g->lock);
@@ -249,15 +246,16 @@ void fold_some(struct group *g)
 		(void)hubgroup_roll(g, reason);
 	while (names && due(g)) {
 		s = g->segment[0];
-		start = s->start;
+		first = (struct first){ s->start, 1 };
+		next = g->segment[1]->start;
 		*names = g->now;
 		g->folding = true;
 		g->floor = s->first_id + s->nr_records;
 		pthread_mutex_unlock(&g->lock);
-		ok = seal_write(g->dir, "folding", FOLDING_MAGIC, &start, sizeof(start));
+		ok = seal_write(g->dir, "first", FIRST_MAGIC, &first, sizeof(first));
 		if (!ok)
 			snprintf(error, sizeof(error), "folding cannot be noted: %s", strerror(errno));
-		ok = ok && fold_segment(g, s, names, error);
+		ok = ok && fold_segment(g, s, next, names, error);
 		pthread_mutex_lock(&g->lock);
 		g->folding = false;
 		if (ok) {

@@ -54,7 +54,7 @@ struct mark {
 
 static void remove_tree(int at, const char *name)
 {
-	static const char *const inside[] = { "group", "mark", "group.new" };
+	static const char *const inside[] = { "group", "mark", "first", "group.new", "first.new" };
 	int dir = openat(at, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	size_t i;
 
@@ -78,6 +78,7 @@ static void remove_tree(int at, const char *name)
  */
 bool hubgroup_make(int dir, const char *name, char *error)
 {
+	const struct first first = { .start = SESSION_SIZE };
 	struct group_file file = { .generation = 1 };
 	char tmp[REPAGENT_NAME_MAX + 8];
 	bool ok;
@@ -89,6 +90,7 @@ bool hubgroup_make(int dir, const char *name, char *error)
 	ok = getrandom(file.uuid, sizeof(file.uuid), 0) == sizeof(file.uuid) && !mkdirat(dir, tmp, 0700);
 	fd = ok ? openat(dir, tmp, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
 	ok = fd >= 0 && !mkdirat(fd, "journal", 0700) && !mkdirat(fd, "base", 0700) &&
+	     seal_write(fd, "first", FIRST_MAGIC, &first, sizeof(first)) &&
 	     seal_write(fd, "group", GROUP_MAGIC, &file, sizeof(file)) && !renameat(dir, tmp, dir, name) &&
 	     !fsync(dir);
 	if (!ok)
@@ -296,8 +298,14 @@ static bool never_begun(const struct group *g, const char *name, bool last, uint
  * Take in one segment. Return false if it is none of the journal, or cannot be read, and @bad says why.
  * If it is good only up to some place and was durable beyond, return true, and @bad says that.
  */
-static bool take_segment(struct group *g, struct segment *s, bool last, uint64_t marked, char *bad)
+static bool take_segment(struct group *g, struct segment *s, const struct first *first, bool last, uint64_t marked,
+			 char *bad)
 {
+	if (!g->nr_segments && s->start != first->start) {
+		snprintf(bad, SEGMENT_ERROR_MAX, "the first segment is missing: expected %016" PRIx64 ".log, for what was before is in the base",
+			 first->start);
+		return false;
+	}
 	if (!follows(g, s)) {
 		if (!*bad)
 			snprintf(bad, SEGMENT_ERROR_MAX, "segment %s does not go on where the one before it ended",
@@ -322,20 +330,40 @@ static bool take_segment(struct group *g, struct segment *s, bool last, uint64_t
 	return true;
 }
 
+static void remove_segment(const struct group *g, const char *name)
+{
+	char index[SEGMENT_NAME_MAX];
+
+	snprintf(index, sizeof(index), "%.16s.index", name);
+	unlinkat(g->journal, index, 0);
+	unlinkat(g->journal, name, 0);
+}
+
 /* Read what there is. Return false if the group cannot be opened. */
 static bool recover(struct group *g, char **names, size_t nr, char *error)
 {
-	uint64_t marked = mark_read(g), end = SESSION_SIZE;
+	uint64_t marked = mark_read(g), end;
 	char bad[SEGMENT_ERROR_MAX] = "";
+	struct first first;
 	struct segment *s;
 	size_t i, k;
+	int err;
 
+	err = seal_read(g->dir, "first", FIRST_MAGIC, &first, sizeof(first));
+	if (err) {
+		snprintf(error, SEGMENT_ERROR_MAX, "its file first: %s", err == EBADMSG ? "it is not what was written" :
+			 strerror(err));
+		return false;
+	}
+	end = first.start;
+	for (; nr && strtoull(*names, NULL, 16) < first.start; names++, nr--)
+		remove_segment(g, *names);	/* it was folded, and still there */
 	for (i = 0; i < nr; i++) {
 		s = segment_open(g->journal, names[i], g->uuid, error);
 		if (!s && never_begun(g, names[i], i == nr - 1, marked)) {
 			hub_say(g->hub, LOG_NOTICE, "group %s: %s: nothing was in it yet, it is removed", g->name,
 				error);
-			unlinkat(g->journal, names[i], 0);
+			remove_segment(g, names[i]);
 			nr--;
 			break;
 		}
@@ -344,7 +372,7 @@ static bool recover(struct group *g, char **names, size_t nr, char *error)
 				snprintf(bad, sizeof(bad), "%s", error);
 			break;
 		}
-		if (!take_segment(g, s, i == nr - 1, marked, bad) || !append_segment(g, s)) {
+		if (!take_segment(g, s, &first, i == nr - 1, marked, bad) || !append_segment(g, s)) {
 			if (!*bad)
 				snprintf(bad, sizeof(bad), "out of memory");
 			segment_put(s);
@@ -353,7 +381,7 @@ static bool recover(struct group *g, char **names, size_t nr, char *error)
 		if (i < nr - 1 && !s->sealed && !segment_seal(s, &g->now, error))
 			hub_say(g->hub, LOG_WARNING, "group %s: %s", g->name, error);
 	}
-	if (!nr && marked > SESSION_SIZE)
+	if (!nr && marked > first.start)
 		snprintf(bad, sizeof(bad), "the journal is gone: it was durable up to %" PRIu64, marked);
 	for (k = 0; k < nr; k++)
 		if (file_end(g, names[k]) > end)
@@ -371,6 +399,13 @@ static bool recover(struct group *g, char **names, size_t nr, char *error)
 		hub_say(g->hub, LOG_WARNING, "group %s: %s", g->name, error);
 	if ((!s || s->sealed) && !new_segment(g, end, error))
 		return false;
+	if (g->segment[0]->start != first.start) {
+		first = (struct first){ .start = g->segment[0]->start };
+		if (!seal_write(g->dir, "first", FIRST_MAGIC, &first, sizeof(first))) {
+			snprintf(error, SEGMENT_ERROR_MAX, "its file first: %s", strerror(errno));
+			return false;
+		}
+	}
 	if (fdatasync(hubgroup_last(g)->fd)) {
 		snprintf(error, SEGMENT_ERROR_MAX, "segment %s: %s", hubgroup_last(g)->name, strerror(errno));
 		return false;

@@ -4,6 +4,7 @@
  *
  *	hub			its identity
  *	groups/NAME/group	uuid and generation of the group
+ *	groups/NAME/first	where the journal begins, and what is before it in the base
  *	groups/NAME/mark	up to where the journal was durable, at least
  *	groups/NAME/journal/	segments and their indexes
  *	groups/NAME/base/	a sparse file for each volume

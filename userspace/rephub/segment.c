@@ -512,7 +512,10 @@ static size_t pages(size_t bytes)
 	return (bytes + 4095) & ~(size_t)4095;
 }
 
-/* The records that were in memory lie in the file from now on, at the same address. */
+/*
+ * The records that were in memory lie in the file from now on, at the same address. Views may be
+ * looking at them meanwhile: the kernel makes them wait, or gives them either, which say the same.
+ */
 static bool map_records(struct segment *s, int fd)
 {
 	size_t bytes = pages((size_t)s->nr_records * sizeof(s->record[0]));
