@@ -834,7 +834,7 @@ static void check_sectors(const uint8_t *bytes, uint64_t seq)
 
 static void *look_together(void *arg)
 {
-	uint8_t *first = malloc(SIM_SECTORS * 512), *again = malloc(SIM_SECTORS * 512);
+	uint8_t *first = calloc(SIM_SECTORS, 512), *again = calloc(SIM_SECTORS, 512);
 	uint64_t incarnation, seq, time;
 	char why[HUB_REASON_MAX];
 	struct hub_view *v;

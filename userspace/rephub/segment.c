@@ -587,8 +587,9 @@ static bool index_sane(const struct segment *s)
 			return false;
 	for (i = 0; i < s->nr_records; i++) {
 		const struct log_record *rec = &s->record[i];
+		bool data = rec->type == REPAGENT_REC_WRITE || rec->type == REPAGENT_REC_RESYNC;
 
-		if (rec->frame >= s->nr_frames || rec->len > REPAGENT_MAX_RECORD ||
+		if ((data && rec->len != rec->nr_sectors * 512) || rec->frame >= s->nr_frames || rec->len > REPAGENT_MAX_RECORD ||
 		    rec->slot >= REPAGENT_MAX_VOLUMES || rec->type >= REPAGENT_NR_TYPES ||
 		    rec->nr_sectors > FRAME_MAX_SECTORS || rec->sector > FRAME_MAX_SECTORS)
 			return false;
