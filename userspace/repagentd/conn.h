@@ -32,6 +32,7 @@ enum conn_op {
 	OP_WRITE,
 	OP_ZERO,
 	OP_TRIM,
+	OP_READ,
 	OP_FLUSH,
 	OP_PROBE,		/* a flush of our own: settling, heartbeat */
 };
@@ -61,7 +62,8 @@ struct conn_request {
  * @no_zeroes:	it said so, but failed it; outlives the connection
  * @bytes:	payload in flight
  * @used:	when something was sent last, ns
- * @replied:	called for each answered request but probes
+ * @replied:	called for each answered request but probes; @error is the errno of a
+ *		read or trim, whose failure is no fault
  */
 struct conn {
 	struct watch watch;
@@ -89,7 +91,7 @@ struct conn {
 	uint64_t used;
 	uint32_t interest;
 
-	void (*replied)(struct conn *conn, enum conn_op op, unsigned int tag);
+	void (*replied)(struct conn *conn, enum conn_op op, unsigned int tag, int error);
 	void *owner;
 };
 
@@ -101,6 +103,7 @@ void conn_write(struct conn *c, const void *data, uint64_t start, uint64_t len,
 		unsigned int tag);
 void conn_zero(struct conn *c, uint64_t start, uint64_t len, unsigned int tag);
 void conn_trim(struct conn *c, uint64_t start, uint64_t len, unsigned int tag);
+void conn_read(struct conn *c, void *data, uint64_t start, uint64_t len, unsigned int tag);
 void conn_flush(struct conn *c, unsigned int tag);
 void conn_tick(struct conn *c);
 void conn_update(struct conn *c);

@@ -9,6 +9,7 @@
 #include "config.h"
 #include "loop.h"
 #include "stream.h"
+#include "verify.h"
 
 struct tap;
 
@@ -42,14 +43,16 @@ struct tap_ops {
  * struct tap - what all taps have, for those who report.
  * @connected:	the hub takes the stream
  * @why:	why it does not
+ * @verify:	knows which VERIFY records to compare
  */
 struct tap {
 	const struct tap_ops *ops;
 	bool connected;
 	char why[600];
+	struct verify *verify;
 };
 
-struct tap *mirror_new(const struct config *cfg, struct loop *loop,
-		       struct stream *stream);
+struct tap *mirror_new(const struct config *cfg, struct loop *loop, struct stream *stream,
+		       struct verify *verify);
 
 #endif /* REPAGENT_TAP_H */
