@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
+#undef _FORTIFY_SOURCE	/* which forbids a longjmp() to another stack */
+#include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -63,8 +65,11 @@ struct inflight {
 	const struct sector	*from;
 };
 
+/* setjmp() asks the kernel for nothing, as swapcontext() does. */
 static struct task {
-	ucontext_t	context;
+	ucontext_t	context;	/* to begin with */
+	jmp_buf		go_on;
+	bool		begun;
 	char		*stack;
 	void		(*run)(int arg);
 	int		arg;
@@ -74,7 +79,7 @@ static struct task {
 static int nr_tasks;
 static unsigned int weights;
 static struct task *current;
-static ucontext_t scheduler;
+static jmp_buf scheduler;
 
 static void task_main(int i)
 {
@@ -87,6 +92,7 @@ void task_restart(int i)
 	struct task *t = &tasks[i];
 
 	t->write.disk = NULL;
+	t->begun = false;
 	getcontext(&t->context);
 	t->context.uc_stack.ss_sp = t->stack;
 	t->context.uc_stack.ss_size = STACK;
@@ -128,13 +134,18 @@ void task_step(void)
 		n -= t->weight;
 	current = t;
 	step++;
-	swapcontext(&scheduler, &t->context);
-	current = NULL;
+	if (_setjmp(scheduler))
+		return;
+	if (current->begun)
+		_longjmp(current->go_on, 1);
+	current->begun = true;
+	setcontext(&current->context);
 }
 
 void give_way(void)
 {
-	swapcontext(&current->context, &scheduler);
+	if (!_setjmp(current->go_on))
+		_longjmp(scheduler, 1);
 }
 
 /* ---- disks ------------------------------------------------------------------ */
