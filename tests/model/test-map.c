@@ -79,7 +79,8 @@ static const struct {
 	[GUEST_FLUSH_FAILURE] = { "guests-flush-failure-ignored", "a flush of the guest's that failed is nobody's business" },
 	[NO_INCARNATION] = { "no-incarnation", "positions are compared without their incarnation" },
 	[CLEAR_BEFORE_D] = { "clear-before-d", "D is written after the bits that it is for" },
-	[UNCHECKED_D] = { "unchecked-d", "D is written anew before the hub was held against the old one" },
+	[UNCHECKED_D] = { "unchecked-d",
+		"D is written anew before the hub was held against the old one, and acknowledged something" },
 	[GAP_FORGOTTEN] = { "gap-forgotten", "a hub that lost records and goes on counts as one that has them" },
 	[READ_CHECK_ALONE] = { "read-check-alone", "the read does not keep the region set, its record does" },
 	[COLD_AT_ONCE] = { "cold-at-once", "cleared without waiting for a cycle without writes" },
@@ -717,7 +718,8 @@ static void take_durable(unsigned int i)
 {
 	struct volume *v = &vol[i];
 
-	if (!v->checked && weakened != UNCHECKED_D)
+	/* That this incarnation's record 0 was passed says nothing of the one before. */
+	if ((!v->checked || (log_hub && !ring_acked)) && weakened != UNCHECKED_D)
 		return;
 	v->map.super.d_incarnation = boot;
 	v->map.super.d_seq = ring_acked;
@@ -1395,6 +1397,8 @@ static uint32_t connect_hub(void)
 
 	if (!log_hub)
 		return ring_acked;
+	for (i = 0; i < nr_volumes; i++)
+		vol[i].checked = false;
 	if (weakened == NO_INCARNATION)
 		at = hub_log.passed[hub_log.incarnation];
 	if (at > committed())
