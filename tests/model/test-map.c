@@ -39,6 +39,7 @@ enum weakness {
 	FINE_WITHOUT_CLEAN,
 	STOP_WITHOUT_FLUSH,
 	OWED_LEFT_OUT,
+	FAILED_RESUMED,
 	BYPASS_UNNOTICED,
 	CLEANED_BEFORE_DIRTY,
 	FLUSH_FAILURE_FORGIVEN,
@@ -72,6 +73,7 @@ static const struct {
 	[FINE_WITHOUT_CLEAN] = { "fine-without-clean", "the fine area counts after any stop" },
 	[STOP_WITHOUT_FLUSH] = { "stop-without-flush", "a clean stop does not flush the origin" },
 	[OWED_LEFT_OUT] = { "owed-left-out", "a meta device that fails is not told that it owes a resync" },
+	[FAILED_RESUMED] = { "failed-resumed", "a resume says that nothing is owed, though the map has failed" },
 	[BYPASS_UNNOTICED] = { "bypass-unnoticed", "what was written to the origin meanwhile is not looked at" },
 	[CLEANED_BEFORE_DIRTY] = { "cleaned-before-dirty",
 		"at a resume the cleaner may run before the dirty bits are set" },
@@ -130,7 +132,7 @@ struct hub_log {
 	uint32_t	gap_incarnation, gap_seq; /* from here on it has all, unless zeroes */
 };
 static struct hub_log hub_log;
-static unsigned int hub_epoch;
+static unsigned int hub_epoch;		/* raised when it is killed */
 
 static struct copy {
 	bool		there;
@@ -205,6 +207,7 @@ static struct { bool busy; unsigned int volume, at, n; } reading[READS];
 static bool guest_busy[GUESTS], admin_busy, messenger_busy;
 static bool quiet;			/* nothing new is begun */
 static int daemon_task;
+static unsigned int daemon_epoch;	/* the hub's that it has connected to */
 
 /* ---- what is found ------------------------------------------------------------ */
 
@@ -714,12 +717,20 @@ static void flush_origin(unsigned int i)
 	say("map%u: local_durable %u", i, v->map.local_durable);
 }
 
+/*
+ * May D be written anew? Not before the hub was held against the one before; and
+ * that it passed record 0 of this incarnation says nothing either.
+ */
+static bool d_is_due(const struct volume *v)
+{
+	return weakened == UNCHECKED_D || !log_hub || (v->checked && ring_acked);
+}
+
 static void take_durable(unsigned int i)
 {
 	struct volume *v = &vol[i];
 
-	/* That this incarnation's record 0 was passed says nothing of the one before. */
-	if ((!v->checked || (log_hub && !ring_acked)) && weakened != UNCHECKED_D)
+	if (!d_is_due(v))
 		return;
 	v->map.super.d_incarnation = boot;
 	v->map.super.d_seq = ring_acked;
@@ -763,7 +774,7 @@ static void cleaner(int arg)
 			map_lock(m);
 			try_again(i);
 			map_unlock(m);
-		} else if ((v->checked || weakened == UNCHECKED_D) && look(i, false, &unflushed)) {
+		} else if (d_is_due(v) && look(i, false, &unflushed)) {
 			if (unflushed)
 				flush_origin(i);
 			map_lock(m);
@@ -879,6 +890,11 @@ static void map_start(unsigned int i, bool all, bool other)
 		m->super.nr_fine = 0;
 	m->super.boot = 0;
 	m->super.origin_writes = 0;
+	/* One that has failed, and is resumed, owes a resync until it was made anew. */
+	if (m->failed && weakened != FAILED_RESUMED) {
+		try_again(i);
+		goto out;
+	}
 	if (anew)
 		err = write_all(i);
 	if (!err && (weakened != CLEAN_FLAG_KEPT || anew))
@@ -889,6 +905,7 @@ static void map_start(unsigned int i, bool all, bool other)
 		mark_failed(i);
 	else if (anew)
 		vol[i].unknowable = false;
+out:
 	map_unlock(m);
 	if (weakened == CLEANED_BEFORE_DIRTY) {
 		m->armed = true;
@@ -1397,8 +1414,6 @@ static uint32_t connect_hub(void)
 
 	if (!log_hub)
 		return ring_acked;
-	for (i = 0; i < nr_volumes; i++)
-		vol[i].checked = false;
 	if (weakened == NO_INCARNATION)
 		at = hub_log.passed[hub_log.incarnation];
 	if (at > committed())
@@ -1416,6 +1431,9 @@ static uint32_t connect_hub(void)
 		return jump;
 	}
 	say("daemon: the hub has %u.%u", boot, at);
+	for (i = 0; i < nr_volumes; i++)
+		if (vol[i].active && vol[i].checked && !hub_passed(&vol[i].map.super))
+			hub_lost(i);
 	ring_acked = at;
 	return at;
 }
@@ -1459,7 +1477,7 @@ static void daemon_run(int arg)
 	for (;;) {
 		connected = false;
 		give_way();
-		epoch = hub_epoch;
+		epoch = daemon_epoch = hub_epoch;
 		sent = connect_hub();
 		connected = epoch == hub_epoch;
 		for (; epoch == hub_epoch; give_way()) {
@@ -1643,7 +1661,7 @@ static bool is_quiet(void)
 {
 	unsigned int i;
 
-	if (admin_busy || messenger_busy || !streaming || ring_acked != ring_head - 1)
+	if (admin_busy || messenger_busy || !streaming || !connected || daemon_epoch != hub_epoch || ring_acked != ring_head - 1)
 		return false;
 	for (i = 0; i < GUESTS; i++)
 		if (guest_busy[i])
