@@ -40,6 +40,7 @@ enum weakness {
 	STOP_WITHOUT_FLUSH,
 	OWED_LEFT_OUT,
 	FAILED_RESUMED,
+	REQUEST_FORGOTTEN,
 	BYPASS_UNNOTICED,
 	CLEANED_BEFORE_DIRTY,
 	FLUSH_FAILURE_FORGIVEN,
@@ -74,6 +75,8 @@ static const struct {
 	[STOP_WITHOUT_FLUSH] = { "stop-without-flush", "a clean stop does not flush the origin" },
 	[OWED_LEFT_OUT] = { "owed-left-out", "a meta device that fails is not told that it owes a resync" },
 	[FAILED_RESUMED] = { "failed-resumed", "a resume says that nothing is owed, though the map has failed" },
+	[REQUEST_FORGOTTEN] = { "request-forgotten",
+		"a map that has failed is made anew without what a request for a resync wants" },
 	[BYPASS_UNNOTICED] = { "bypass-unnoticed", "what was written to the origin meanwhile is not looked at" },
 	[CLEANED_BEFORE_DIRTY] = { "cleaned-before-dirty",
 		"at a resume the cleaner may run before the dirty bits are set" },
@@ -142,6 +145,7 @@ static struct copy {
 
 static uint32_t boot;		/* also the ring's incarnation */
 static bool bypassed[MAX_VOLUMES];
+static bool spoiled[MAX_VOLUMES];	/* the replica was, and that a resync is asked for is still to be answered */
 
 /* what the device had when the power was cut, as told by map_says() */
 static struct says {
@@ -172,7 +176,8 @@ struct map {
 	struct run	run[LOG_BATCH * LOG_RUNS];
 	uint32_t	local_durable;
 
-	bool		armed, cleaning, committing;
+	bool		armed, cleaning;	/* the cleaner: its work is planned, is done */
+	bool		queued, committing;	/* the committer: the same */
 	enum { BLANK, FOUND_CLEAN, FOUND_UNCLEAN, FOUND_OWED } found;
 	struct run	extent[FINE_NR * FINE_EXTENTS];
 	unsigned int	nr_extents;
@@ -453,6 +458,17 @@ static void mark_failed(unsigned int i)
 	m->failed = true;
 }
 
+static void set_all(struct map *m)
+{
+	unsigned int r;
+
+	for (r = 0; r < nr_regions; r++) {
+		m->set[r] = true;
+		m->last_seq[r] = ring_head;
+	}
+	m->want_all = false;
+}
+
 static void try_again(unsigned int i)
 {
 	struct map *m = &vol[i].map;
@@ -461,6 +477,8 @@ static void try_again(unsigned int i)
 
 	for (tries = 0; missed && tries < 8; tries++) {
 		m->missed = false;
+		if (m->want_all && weakened != REQUEST_FORGOTTEN)
+			set_all(m);
 		if (write_all(i))
 			return;
 		/* The device says OWED now. */
@@ -588,14 +606,11 @@ static bool commit_batch(unsigned int i)
 	return more;
 }
 
-static bool commit_pending(unsigned int i)
+/* flush_work() */
+static void commit_wait(struct map *m)
 {
-	int g;
-
-	for (g = 0; g < GUESTS; g++)
-		if (is_waiting(i, g))
-			return true;
-	return vol[i].map.want_all;
+	while (m->queued || m->committing)
+		give_way();
 }
 
 static void committer(int arg)
@@ -606,8 +621,9 @@ static void committer(int arg)
 	int g;
 
 	for (;; give_way()) {
-		if (!m->live || !commit_pending(i))
+		if (!m->live || !m->queued)
 			continue;
+		m->queued = false;
 		m->committing = true;
 		map_lock(m);
 		for (g = 0; g < GUESTS; g++)
@@ -618,7 +634,6 @@ static void committer(int arg)
 				for (g = 0; g < GUESTS; g++)
 					if (is_waiting(i, g) && waiters[g].taken)
 						waiters[g].waiting = false;
-				m->want_all = false;
 			} else {
 				more = commit_batch(i);
 			}
@@ -772,13 +787,13 @@ static void cleaner(int arg)
 		head = ring_head;
 		if (m->failed) {
 			map_lock(m);
-			try_again(i);
+			if (m->failed)
+				try_again(i);
 			map_unlock(m);
 		} else if (d_is_due(v) && look(i, false, &unflushed)) {
 			if (unflushed)
 				flush_origin(i);
 			map_lock(m);
-			/* A flush that failed: what was flushed before is not in doubt, but the next resume takes it back. */
 			if (!m->failed && look(i, true, &unflushed) && clear_regions(i))
 				mark_failed(i);
 			map_unlock(m);
@@ -991,8 +1006,7 @@ static void map_stop(unsigned int i)
 	struct map *m = &v->map;
 	bool lacks[MAX_SECTORS] = { };
 
-	while (commit_pending(i) || m->committing)
-		give_way();
+	commit_wait(m);
 	m->armed = false;
 	while (m->cleaning)
 		give_way();
@@ -1175,8 +1189,7 @@ static void volume_remove(unsigned int i)
 	volume_suspend(i);
 	v->active = false;
 	/* A resync that somebody asked for meanwhile. */
-	while (v->map.want_all || v->map.committing)
-		give_way();
+	commit_wait(&v->map);
 	v->map.live = false;
 	map_says(i, &says[i]);
 }
@@ -1189,8 +1202,8 @@ static void require_resync(unsigned int i)
 	set_dirty(v, 0, nr_sectors, true);
 	v->stopped_clean = false;
 	v->map.want_all = true;
-	while (v->map.live && (v->map.want_all || v->map.committing))
-		give_way();
+	v->map.queued = true;
+	commit_wait(&v->map);
 }
 
 static void admin(int arg)
@@ -1225,19 +1238,32 @@ static void admin(int arg)
 	}
 }
 
-/* Somebody asks for a resync, whatever the volume's state. */
+/* Somebody asks for a resync, whatever the volume's state; and may have a reason. */
 static void messenger(int arg)
 {
-	unsigned int i;
+	unsigned int i, at;
+	struct sector s;
 
 	(void)arg;
 	for (;; give_way()) {
 		messenger_busy = false;
 		i = rnd(nr_volumes);
-		if (quiet || !chance(1, 300) || !vol[i].active)
+		if (!vol[i].active || (!spoiled[i] && (quiet || !chance(1, 300))))
 			continue;
 		messenger_busy = true;
+		if (!spoiled[i] && chance(1, 2)) {
+			at = rnd(nr_sectors);
+			s = (struct sector){ .data = ++stamps };
+			disk_put(&hub[i], at, &s);
+			disk_destage(&hub[i], at);
+			spoiled[i] = true;
+			say("hub%u: sector %u is spoiled", i, at);
+			give_way();
+			if (!vol[i].active)
+				continue;
+		}
 		require_resync(i);
+		spoiled[i] = false;
 	}
 }
 
@@ -1280,6 +1306,7 @@ static void guest_write(int g, unsigned int i)
 			break;
 		waiter_volume[g] = i;
 		waiters[g] = (struct waiter){ region_of(at), region_of(at + n - 1), true, false };
+		v->map.queued = true;
 		say("guest%d: vol%u %u+%u waits for the map", g, i, at, n);
 		while (waiters[g].waiting)
 			give_way();
@@ -1667,7 +1694,7 @@ static bool is_quiet(void)
 		if (guest_busy[i])
 			return false;
 	for (i = 0; i < nr_volumes; i++)
-		if (!vol[i].active || vol[i].reads || vol[i].map.want_all || !vol[i].checked ||
+		if (!vol[i].active || vol[i].reads || spoiled[i] || !vol[i].checked ||
 		    memchr(vol[i].dirty, true, nr_sectors))
 			return false;
 	return true;
@@ -1767,6 +1794,8 @@ static int run(uint64_t seed)
 	memset(&hub_log, 0, sizeof(hub_log));
 	memset(&copy, 0, sizeof(copy));
 	memset(says, 0, sizeof(says));
+	memset(spoiled, 0, sizeof(spoiled));
+	memset(bypassed, 0, sizeof(bypassed));
 	for (i = 0; i < nr_volumes; i++) {
 		disk_init(&origin[i], "origin", i, nr_sectors);
 		disk_init(&hub[i], "hub", i, nr_sectors);
