@@ -211,6 +211,7 @@ static unsigned int waiter_volume[GUESTS];
 static struct { bool busy; unsigned int volume, at, n; } reading[READS];
 static bool guest_busy[GUESTS], admin_busy, messenger_busy;
 static bool quiet;			/* nothing new is begun */
+static struct { unsigned int fault, message, table, flush_failure, restore, cut; } often; /* of this run: one in so many */
 static int daemon_task;
 static unsigned int daemon_epoch;	/* the hub's that it has connected to */
 
@@ -1221,7 +1222,7 @@ static void admin(int arg)
 	}
 	for (;; give_way()) {
 		admin_busy = false;
-		if (quiet || !chance(1, 60))
+		if (quiet || !chance(1, often.table))
 			continue;
 		i = rnd(nr_volumes);
 		admin_busy = true;
@@ -1248,7 +1249,7 @@ static void messenger(int arg)
 	for (;; give_way()) {
 		messenger_busy = false;
 		i = rnd(nr_volumes);
-		if (!vol[i].active || (!spoiled[i] && (quiet || !chance(1, 300))))
+		if (!vol[i].active || (!spoiled[i] && (quiet || !chance(1, often.message))))
 			continue;
 		messenger_busy = true;
 		if (!spoiled[i] && chance(1, 2)) {
@@ -1755,7 +1756,7 @@ static void fault(void)
 		break;
 	case 8:
 		origin[i].broken = 0;
-		origin[i].flush_fails = chance(1, 8);
+		origin[i].flush_fails = chance(1, often.flush_failure);
 		break;
 	case 9:
 	case 10:
@@ -1763,7 +1764,7 @@ static void fault(void)
 			hub_copy();
 		break;
 	case 11:
-		if (copy.there && chance(1, 2))
+		if (copy.there && chance(1, often.restore))
 			hub_restore();
 		break;
 	}
@@ -1774,7 +1775,7 @@ static void fault(void)
 /* Returns the verdict of one run, which is all in its seed. */
 static int run(uint64_t seed)
 {
-	unsigned int i, s, phase, left, calm;
+	unsigned int i, s, phase, left;
 
 	rnd_seed(seed);
 	verdict = FINE;
@@ -1790,7 +1791,12 @@ static int run(uint64_t seed)
 	nr_sectors = nr_regions * region_sectors;
 	nr_bits = nr_regions / BITS_REGIONS;
 	log_hub = chance(1, 2);
-	calm = 20u << rnd(6);
+	often.fault = 20u << rnd(6);
+	often.message = 16u << rnd(6);
+	often.table = 8u << rnd(5);
+	often.flush_failure = 1u << rnd(5);
+	often.restore = 1u << rnd(3);
+	often.cut = 4 + rnd(9);
 	memset(&hub_log, 0, sizeof(hub_log));
 	memset(&copy, 0, sizeof(copy));
 	memset(says, 0, sizeof(says));
@@ -1816,9 +1822,9 @@ static int run(uint64_t seed)
 	    log_hub ? "log" : "stock");
 	host_boot();
 	for (phase = 0; phase < RUN_PHASES && verdict == FINE; phase++) {
-		for (left = rnd(1u << (4 + rnd(9))); left && verdict == FINE; left--) {
+		for (left = rnd(1u << often.cut); left && verdict == FINE; left--) {
 			task_step();
-			if (chance(1, calm))
+			if (chance(1, often.fault))
 				fault();
 			if (chance(1, 16)) {
 				i = rnd(nr_volumes);
@@ -1907,7 +1913,7 @@ static void show(uint64_t seed)
 	printf("# %s\n", reason);
 }
 
-#define BOUND	100000000ul	/* steps within which each weakening shows */
+#define BOUND	500000000ul	/* steps within which each weakening shows */
 
 static void test_weak(enum weakness w)
 {
@@ -1915,7 +1921,7 @@ static void test_weak(enum weakness w)
 	long n;
 
 	weakened = w;
-	n = search(60, BOUND, &taken);
+	n = search(1e9, BOUND, &taken);
 	if (n >= 0 && verdict == DIVERGED)
 		result(true, "%s diverges, after %ld runs, %lu steps", weak[w].name, n + 1, taken);
 	else
