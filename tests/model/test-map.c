@@ -459,17 +459,6 @@ static void mark_failed(unsigned int i)
 	m->failed = true;
 }
 
-static void set_all(struct map *m)
-{
-	unsigned int r;
-
-	for (r = 0; r < nr_regions; r++) {
-		m->set[r] = true;
-		m->last_seq[r] = ring_head;
-	}
-	m->want_all = false;
-}
-
 static void try_again(unsigned int i)
 {
 	struct map *m = &vol[i].map;
@@ -478,8 +467,6 @@ static void try_again(unsigned int i)
 
 	for (tries = 0; missed && tries < 8; tries++) {
 		m->missed = false;
-		if (m->want_all && weakened != REQUEST_FORGOTTEN)
-			set_all(m);
 		if (write_all(i))
 			return;
 		/* The device says OWED now. */
@@ -557,7 +544,7 @@ static bool is_waiting(unsigned int i, int g)
 static bool commit_batch(unsigned int i)
 {
 	struct map *m = &vol[i].map;
-	bool done[GUESTS] = { }, more = false;
+	bool done[GUESTS] = { }, more = false, all;
 	unsigned int nr = 0, k, r;
 	int g, err = 0;
 
@@ -566,7 +553,8 @@ static bool commit_batch(unsigned int i)
 		err = write_super(i, 0);
 	if (!err && m->log_head + LOG_BATCH - m->log_tail > LOG_NR)
 		err = fold(i);
-	if (m->want_all)
+	all = m->want_all;
+	if (all)
 		batch_add(m, 0, nr_regions, &nr);
 	m->want_all = false;
 	for (g = 0; g < GUESTS; g++) {
@@ -589,6 +577,8 @@ static bool commit_batch(unsigned int i)
 		err = write_log(i, nr);
 	if (err)
 		mark_failed(i);
+	if (err && all)
+		m->want_all = true;
 	for (k = 0; k < nr; k++) {
 		unsigned int first = m->run[k].first, n = m->run[k].count;
 
@@ -639,6 +629,11 @@ static void committer(int arg)
 				more = commit_batch(i);
 			}
 		} while (more);
+		/* The memory has to know what the device shall have once it can be written. */
+		if (m->failed && m->want_all && weakened != REQUEST_FORGOTTEN)
+			memset(m->set, true, nr_regions);
+		if (m->failed)
+			m->want_all = false;
 		map_unlock(m);
 		m->armed = true;
 		m->committing = false;
@@ -1028,7 +1023,7 @@ static void map_stop(unsigned int i)
 		goto out;
 	}
 	memcpy(v->lacks, lacks, sizeof(lacks));
-	v->stopped_clean = !m->want_all;
+	v->stopped_clean = !m->queued && !m->committing;
 	say("vol%u: stopped cleanly", i);
 out:
 	map_unlock(m);
@@ -1252,6 +1247,8 @@ static void messenger(int arg)
 		if (!vol[i].active || (!spoiled[i] && (quiet || !chance(1, often.message))))
 			continue;
 		messenger_busy = true;
+		if (!quiet && chance(1, 3))
+			meta[i].broken = rnd(NR_BROKEN);
 		if (!spoiled[i] && chance(1, 2)) {
 			at = rnd(nr_sectors);
 			s = (struct sector){ .data = ++stamps };
@@ -1749,7 +1746,8 @@ static void fault(void)
 		break;
 	case 5:
 	case 6:
-		meta[i].broken = BROKEN_NOT;
+		for (i = 0; i < nr_volumes; i++)
+			meta[i].broken = BROKEN_NOT;
 		break;
 	case 7:
 		origin[i].broken = chance(1, 4);
