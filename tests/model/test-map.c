@@ -240,6 +240,15 @@ static void found(int what, const char *fmt, ...)
 	say("%s", reason);
 }
 
+static bool any(const bool *of, unsigned int n)
+{
+	while (n && !*of) {
+		of++;
+		n--;
+	}
+	return n;
+}
+
 /* ---- ring.c -------------------------------------------------------------------- */
 
 static struct slot *slot_of(uint32_t seq)
@@ -659,7 +668,7 @@ static bool is_cold(unsigned int i, unsigned int r, uint32_t durable)
 	unsigned int at = r * region_sectors;
 
 	return (m->last_seq[r] < m->cold_seq || weakened == COLD_AT_ONCE) && m->last_seq[r] <= durable &&
-	       !memchr(&vol[i].dirty[at], true, region_sectors) &&
+	       !any(&vol[i].dirty[at], region_sectors) &&
 	       (weakened == READ_IN_FLIGHT || weakened == READ_CHECK_ALONE || !resync_reads(i, at, region_sectors));
 }
 
@@ -939,7 +948,7 @@ static void set_only(struct map *m, const bool *lacks)
 	unsigned int r;
 
 	for (r = 0; r < nr_regions; r++) {
-		bool is = memchr(&lacks[r * region_sectors], true, region_sectors);
+		bool is = any(&lacks[r * region_sectors], region_sectors);
 
 		if (is != m->set[r])
 			note_changed(m, r, 1);
@@ -1068,8 +1077,6 @@ static void map_says(unsigned int i, struct says *to)
 }
 
 /* ---- group.c and dm-repagent.c: tables ------------------------------------------------ */
-
-static bool hub_passed(const struct super *s);
 
 /* What a start makes of the device, beside what map_says() made of it. */
 static void check_start(unsigned int i, bool all, bool clean)
@@ -1267,14 +1274,9 @@ static void messenger(int arg)
 
 /* ---- the guests' writes ------------------------------------------------------------------ */
 
-static bool overlaps(const struct volume *v, unsigned int at, unsigned int n)
-{
-	return memchr(&v->locked[at], true, n);
-}
-
 static void range_lock(struct volume *v, unsigned int at, unsigned int n)
 {
-	while (overlaps(v, at, n))
+	while (any(&v->locked[at], n))
 		give_way();
 	memset(&v->locked[at], true, n);
 }
@@ -1351,7 +1353,6 @@ static void guest(int g)
 static void resync_read(int k, unsigned int i, unsigned int at, unsigned int n)
 {
 	struct volume *v = &vol[i];
-	bool reserved = false;
 	unsigned int s;
 	uint32_t seq;
 
@@ -1361,7 +1362,6 @@ static void resync_read(int k, unsigned int i, unsigned int at, unsigned int n)
 		seq = fill_slot(i, at, n);
 		if (weakened != READ_IN_FLIGHT)
 			map_note(&v->map, at, n, seq);
-		reserved = true;
 		say("resync%d: vol%u %u+%u, record %u", k, i, at, n, seq);
 		give_way();
 		if (chance(1, 50)) {
@@ -1375,7 +1375,6 @@ static void resync_read(int k, unsigned int i, unsigned int at, unsigned int n)
 			count.read_sectors += n;
 		}
 	}
-	(void)reserved;
 	range_unlock(v, at, n);
 }
 
@@ -1693,7 +1692,7 @@ static bool is_quiet(void)
 			return false;
 	for (i = 0; i < nr_volumes; i++)
 		if (!vol[i].active || vol[i].reads || spoiled[i] || !vol[i].checked ||
-		    memchr(vol[i].dirty, true, nr_sectors))
+		    any(vol[i].dirty, nr_sectors))
 			return false;
 	return true;
 }
