@@ -346,6 +346,12 @@ static bool meta_fails(struct disk *d, unsigned int at)
 	}
 }
 
+static void new_meta(unsigned int i)
+{
+	disk_init(&meta[i], "meta", i, META_SECTORS);
+	meta[i].fails = meta_fails;
+}
+
 static void map_lock(struct map *m)
 {
 	while (m->locked)
@@ -1171,9 +1177,12 @@ static void volume_reload(unsigned int i)
 	other = chance(1, 5);
 	all = v->suspended_writes != v->writes && weakened != BYPASS_UNNOTICED;
 	if (other) {
+		/* What is on its way goes to the one before; dm lets a message end before the tables change. */
+		v->map.armed = false;
+		while (v->map.queued || v->map.committing || v->map.cleaning)
+			give_way();
 		say("vol%u: another meta device", i);
-		disk_init(&meta[i], "meta", i, META_SECTORS);
-		meta[i].fails = meta_fails;
+		new_meta(i);
 	}
 	map_start(i, all, other);
 	if (all)
@@ -1610,12 +1619,6 @@ static void host_boot(void)
 	daemon_task = task_add(daemon_run, 0);
 	task_add(admin, 0);
 	task_add(messenger, 0);
-}
-
-static void new_meta(unsigned int i)
-{
-	disk_init(&meta[i], "meta", i, META_SECTORS);
-	meta[i].fails = meta_fails;
 }
 
 /* As a format and a clean stop left it. */
