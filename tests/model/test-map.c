@@ -222,7 +222,7 @@ static char reason[200];
 
 static struct {
 	unsigned long runs, cuts, drains, clears, commits, folds, overflows, hub_kills, daemon_kills, restores, lost, stops,
-		clean_starts, reloads, meta_failures, repaired, flush_failures, set_sectors, read_sectors, unclean_starts,
+		clean_starts, reloads, meta_failures, repaired, flush_failures, unclean_starts,
 		all_starts, compared;
 } count;
 
@@ -374,8 +374,8 @@ static int write_super(unsigned int i, uint32_t flags)
 	m->super.flags = flags;
 	m->super.log_tail = m->log_tail;
 	s.super = m->super;
-	say("meta%u: superblock %u flags %u log_tail %u D %u.%u", i, m->super.seq, flags, m->log_tail,
-	    m->super.d_incarnation, m->super.d_seq);
+	say("meta%u: superblock %u%s%s, log_tail %u, D %u.%u", i, m->super.seq, flags & CLEAN ? " CLEAN" : "",
+	    flags & OWED ? " OWED" : "", m->log_tail, m->super.d_incarnation, m->super.d_seq);
 	err = disk_write(&meta[i], m->super.seq % SUPERS, 1, &s, true);
 	if (!err)
 		m->clean = flags & CLEAN;
@@ -1088,18 +1088,13 @@ static void map_says(unsigned int i, struct says *to)
 static void check_start(unsigned int i, bool all, bool clean)
 {
 	struct volume *v = &vol[i];
-	unsigned int at, extents = 0, n = 0;
+	unsigned int at, extents = 0;
 
-	for (at = 0; at < nr_sectors; at++) {
+	for (at = 0; at < nr_sectors; at++)
 		extents += v->lacks[at] && (!at || !v->lacks[at - 1]);
-		n += v->dirty[at];
-	}
 	count.clean_starts += clean;
 	count.all_starts += all;
-	if (!all && !clean) {
-		count.unclean_starts++;
-		count.set_sectors += n;
-	}
+	count.unclean_starts += !all && !clean;
 	if (weakened)
 		return;
 	/* After a stop in this boot that was not clean the origin's count says that it was written. */
@@ -1143,6 +1138,7 @@ static void volume_suspend(unsigned int i)
 {
 	struct volume *v = &vol[i];
 
+	say("vol%u: is suspended", i);
 	v->stopped = v->suspended = true;
 	while (v->inflight || v->reads)
 		give_way();
@@ -1200,6 +1196,7 @@ static void volume_remove(unsigned int i)
 	count.stops++;
 	volume_suspend(i);
 	v->active = false;
+	say("vol%u: is removed", i);
 	/* A resync that somebody asked for meanwhile. */
 	commit_wait(&v->map);
 	v->map.live = false;
@@ -1381,7 +1378,6 @@ static void resync_read(int k, unsigned int i, unsigned int at, unsigned int n)
 			for (s = 0; s < n; s++)
 				slot_of(seq)->data[s] = origin[i].cell[at + s].now.data;
 			slot_of(seq)->state = READY;
-			count.read_sectors += n;
 		}
 	}
 	range_unlock(v, at, n);
@@ -1537,8 +1533,7 @@ static void daemon_run(int arg)
 			give_way();
 			if (epoch != hub_epoch)
 				break;
-			/* A reply that is late tells less than was acknowledged meanwhile: not with one daemon. */
-			ring_acked = s;
+				ring_acked = s;
 			say("acknowledged %u", s);
 		}
 	}
@@ -1779,6 +1774,7 @@ static int run(uint64_t seed)
 
 	rnd_seed(seed);
 	verdict = FINE;
+	reason[0] = 0;
 	step = 0;
 	stamps = 0;
 	boot = 0;
@@ -1910,7 +1906,7 @@ static void show(uint64_t seed)
 	trace_on = true;
 	run(seed);
 	trace_on = false;
-	printf("# %s\n", reason);
+	printf("# %s\n", verdict == FINE ? "nothing is wrong" : reason);
 }
 
 #define BOUND	500000000ul	/* steps within which each weakening shows */
