@@ -212,6 +212,7 @@ static struct { bool busy; unsigned int volume, at, n; } reading[READS];
 static bool guest_busy[GUESTS], admin_busy, messenger_busy;
 static bool quiet;			/* nothing new is begun */
 static struct { unsigned int fault, message, table, flush_failure, restore, cut; } often; /* of this run: one in so many */
+static bool soon;			/* the power is to be cut soon */
 static int daemon_task;
 static unsigned int daemon_epoch;	/* the hub's that it has connected to */
 
@@ -247,6 +248,12 @@ static bool any(const bool *of, unsigned int n)
 		n--;
 	}
 	return n;
+}
+
+/* What has just happened is done in part: a power cut now may show what is missing. */
+static void interesting(void)
+{
+	soon |= !quiet && chance(1, 6);
 }
 
 /* ---- ring.c -------------------------------------------------------------------- */
@@ -497,6 +504,7 @@ static void try_again(unsigned int i)
 	} else {
 		say("meta%u: whole again", i);
 		count.repaired++;
+		interesting();
 	}
 }
 
@@ -1187,6 +1195,7 @@ static void volume_reload(unsigned int i)
 	v->map.armed = true;
 	v->stopped = v->suspended = false;
 	say("vol%u: resumed", i);
+	interesting();
 }
 
 static void volume_remove(unsigned int i)
@@ -1275,6 +1284,9 @@ static void messenger(int arg)
 		}
 		require_resync(i);
 		spoiled[i] = false;
+		if (chance(1, 2))
+			meta[i].broken = BROKEN_NOT;
+		interesting();
 	}
 }
 
@@ -1533,7 +1545,7 @@ static void daemon_run(int arg)
 			give_way();
 			if (epoch != hub_epoch)
 				break;
-				ring_acked = s;
+			ring_acked = s;
 			say("acknowledged %u", s);
 		}
 	}
@@ -1771,6 +1783,7 @@ static void fault(void)
 static int run(uint64_t seed)
 {
 	unsigned int i, s, phase, left;
+	bool cut;
 
 	rnd_seed(seed);
 	verdict = FINE;
@@ -1778,7 +1791,7 @@ static int run(uint64_t seed)
 	step = 0;
 	stamps = 0;
 	boot = 0;
-	quiet = false;
+	quiet = soon = false;
 	hub_epoch = 0;
 	count.runs++;
 	nr_volumes = 1 + rnd(MAX_VOLUMES);
@@ -1818,8 +1831,14 @@ static int run(uint64_t seed)
 	    log_hub ? "log" : "stock");
 	host_boot();
 	for (phase = 0; phase < RUN_PHASES && verdict == FINE; phase++) {
+		cut = chance(3, 4);
+		soon = false;
 		for (left = rnd(1u << often.cut); left && verdict == FINE; left--) {
 			task_step();
+			if (soon && left > 64)
+				left = 1 + rnd(64);
+			cut |= soon;
+			soon = false;
 			if (chance(1, often.fault))
 				fault();
 			if (chance(1, 16)) {
@@ -1837,7 +1856,7 @@ static int run(uint64_t seed)
 				}
 			}
 		}
-		if (chance(3, 4))
+		if (cut)
 			power_cut();
 		if (chance(1, 2))
 			drain();
