@@ -627,6 +627,16 @@ static void commit_wait(struct map *m)
 		give_way();
 }
 
+/* Neither has anything to do, nor is at it. */
+static void map_quiesce(struct map *m)
+{
+	while (m->queued || m->committing || m->cleaning) {
+		m->armed = false;
+		give_way();
+	}
+	m->armed = false;
+}
+
 static void committer(int arg)
 {
 	unsigned int i = arg;
@@ -1182,9 +1192,7 @@ static void volume_reload(unsigned int i)
 	all = v->suspended_writes != v->writes && weakened != BYPASS_UNNOTICED;
 	if (other) {
 		/* What is on its way goes to the one before; dm lets a message end before the tables change. */
-		v->map.armed = false;
-		while (v->map.queued || v->map.committing || v->map.cleaning)
-			give_way();
+		map_quiesce(&v->map);
 		say("vol%u: another meta device", i);
 		new_meta(i);
 	}
@@ -1206,8 +1214,8 @@ static void volume_remove(unsigned int i)
 	volume_suspend(i);
 	v->active = false;
 	say("vol%u: is removed", i);
-	/* A resync that somebody asked for meanwhile. */
-	commit_wait(&v->map);
+	/* rep_map_free(): somebody may have asked for a resync meanwhile. */
+	map_quiesce(&v->map);
 	v->map.live = false;
 	map_says(i, &says[i]);
 }
