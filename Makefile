@@ -191,8 +191,8 @@ $(obj)/have-libaio:
 		{ echo "libaio is missing: run tests/packages, or apt install libaio-dev" >&2; exit 1; }
 	@mkdir -p $(@D); touch $@
 
--include $(patsubst %.o,%.d,$(repagentd_objects) $(nbdserver_objects) $(reader_objects) $(repctl_objects) $(tool_objects) $(model_objects) \
-	$(nbd_tools:%=$(obj)/tests/nbdserver/%.o) $(obj)/tests/pullhub/pullhub.o \
+-include $(patsubst %.o,%.d,$(repagentd_objects) $(nbdserver_objects) $(reader_objects) $(repctl_objects) $(tool_objects) \
+	$(model_objects) $(nbd_tools:%=$(obj)/tests/nbdserver/%.o) $(obj)/tests/pullhub/pullhub.o \
 	$(tools:%=$(obj)/tests/tools/%.o) $(units:%=$(obj)/tests/unit/%.o) $(unit_objects) \
 	$(fuzzers:%=$(obj)/tests/fuzz/%.o))
 
