@@ -145,7 +145,7 @@ static struct copy {
 
 static uint32_t boot;		/* also the ring's incarnation */
 static bool bypassed[MAX_VOLUMES];
-static bool spoiled[MAX_VOLUMES];	/* the replica was, and that a resync is asked for is still to be answered */
+static bool spoiled[MAX_VOLUMES];	/* the replica; no request for a resync was answered since */
 
 /* what the device had when the power was cut, as told by map_says() */
 static struct says {
@@ -211,7 +211,9 @@ static unsigned int waiter_volume[GUESTS];
 static struct { bool busy; unsigned int volume, at, n; } reading[READS];
 static bool guest_busy[GUESTS], admin_busy, messenger_busy;
 static bool quiet;			/* nothing new is begun */
-static struct { unsigned int fault, message, table, flush_failure, restore, cut; } often; /* of this run: one in so many */
+static struct {				/* how often in this run: one in so many */
+	unsigned int fault, message, table, flush_failure, restore, cut;
+} often;
 static bool soon;			/* the power is to be cut soon */
 static int daemon_task;
 static unsigned int daemon_epoch;	/* the hub's that it has connected to */
@@ -1703,7 +1705,8 @@ static bool is_quiet(void)
 {
 	unsigned int i;
 
-	if (admin_busy || messenger_busy || !streaming || !connected || daemon_epoch != hub_epoch || ring_acked != ring_head - 1)
+	if (admin_busy || messenger_busy || !streaming || !connected || daemon_epoch != hub_epoch ||
+	    ring_acked != ring_head - 1)
 		return false;
 	for (i = 0; i < GUESTS; i++)
 		if (guest_busy[i])
@@ -1964,10 +1967,12 @@ static void test_rule(double seconds)
 		printf("# run %" PRIu64 " failed: %s; see it all with --run %" PRIu64 "\n", run_seed(n), reason, run_seed(n));
 	printf("# %lu runs, %lu steps, %lu power cuts, %lu drains, %lu sectors compared\n", count.runs, taken, count.cuts,
 	       count.drains, count.compared);
-	printf("# %lu commits, %lu regions cleared, %lu folds; %lu clean stops, %lu reloads; %lu starts clean, %lu unclean, %lu with all dirty\n",
+	printf("# %lu commits, %lu regions cleared, %lu folds; %lu removals, %lu reloads;"
+	       " %lu starts clean, %lu unclean, %lu with all dirty\n",
 	       count.commits, count.clears, count.folds, count.stops, count.reloads, count.clean_starts, count.unclean_starts,
 	       count.all_starts);
-	printf("# killed: hub %lu, daemon %lu; hub restored %lu, found out %lu; meta device failed %lu, mended %lu; flush failed %lu; ring full %lu\n",
+	printf("# killed: hub %lu, daemon %lu; hub restored %lu, found out %lu; meta device failed %lu, mended %lu;"
+	       " flush failed %lu; ring full %lu\n",
 	       count.hub_kills, count.daemon_kills, count.restores, count.lost, count.meta_failures, count.repaired,
 	       count.flush_failures, count.overflows);
 	result(n < 0, "the rule as it is: the replica is the disk after each power cut");
