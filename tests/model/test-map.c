@@ -1219,6 +1219,10 @@ static void volume_remove(unsigned int i)
 	/* rep_map_free(): somebody may have asked for a resync meanwhile. */
 	map_quiesce(&v->map);
 	v->map.live = false;
+	/* As at a power cut, see there: a request that came last may be in the memory alone, which goes. */
+	if (v->unknowable)
+		new_meta(i);
+	v->unknowable = false;
 	map_says(i, &says[i]);
 }
 
