@@ -284,6 +284,7 @@ dkms-remove:
 ##: check-6.12       the same; what the kernel's version has little part in is done on one of them
 
 ##@ Longer tests, which check leaves out
+##: check-powercut   power cuts: a thousand, of fifty kills of a VM
 ##: check-vm         a real VM boots from a protected disk, then another from its replica
 ##: check-debug      the tests on a kernel that checks itself, which is built first
 ##: fuzz-NAME        one libFuzzer target of tests/fuzz, for FUZZ_SECONDS (60): control, map, nbd
@@ -291,7 +292,7 @@ dkms-remove:
 ##: check-mutants    whether the tests find bugs that are planted, one by one
 
 .PHONY: packages demo check check-static check-unit check-vehicle check-dkms check-systemd check-fuzz check-6.1 check-6.12 \
-	check-vm check-debug check-model check-mutants
+	check-powercut check-vm check-debug check-model check-mutants
 packages:
 	tests/packages
 
@@ -303,11 +304,16 @@ demo:
 
 check: packages
 	+$(MAKE) --no-print-directory all
-	tests/check static unit vehicle dkms systemd 6.12 6.1 fuzz
+	tests/check static unit vehicle dkms systemd powercut 6.12 6.1 fuzz
 
 check-static check-unit check-vehicle check-dkms check-systemd check-fuzz check-6.1 check-6.12: packages
 	+$(MAKE) --no-print-directory all
 	tests/check $(@:check-%=%)
+
+KILLS ?= 50
+check-powercut: packages
+	+$(MAKE) --no-print-directory all
+	tests/powercut/run --kills $(KILLS)
 
 check-vm:
 	tests/packages vm
