@@ -97,14 +97,17 @@ rephubctl_objects := $(call objects,userspace/rephubctl/*.c userspace/common/*.c
 rephubctl_main    := $(filter %/rephubctl/main.o,$(rephubctl_objects))
 nbd_tools         := $(patsubst tests/nbdserver/%.c,%,$(wildcard tests/nbdserver/*.c))
 
+# The random model of the write-intent map stands alone.
+model_objects     := $(call objects,tests/model/*.c)
+
 tools := $(patsubst tests/tools/%.c,%,$(filter-out tests/tools/lib%,$(wildcard tests/tools/*.c)))
 units := $(patsubst tests/unit/%.c,%,$(wildcard tests/unit/test-*.c))
 
 # Each tests/fuzz/fuzz-NAME.c is a libFuzzer target, and links with whatever it needs of the programs.
 fuzzers := $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/fuzz-*.c))
 
-.PHONY: programs repagentd repagent-reader repctl rephub rephubctl tools unit
-programs: repagentd repagent-reader repctl rephub rephubctl tools unit
+.PHONY: programs repagentd repagent-reader repctl rephub rephubctl tools unit model
+programs: repagentd repagent-reader repctl rephub rephubctl tools unit model
 repagentd: $(if $(repagentd_main),$(BUILD)/bin/repagentd)
 repagent-reader: $(if $(reader_main),$(BUILD)/bin/repagent-reader)
 repctl: $(if $(repctl_main),$(BUILD)/bin/repctl)
@@ -112,6 +115,7 @@ rephub: $(if $(rephub_main),$(BUILD)/bin/rephub)
 rephubctl: $(if $(rephubctl_main),$(BUILD)/bin/rephubctl)
 tools: $(tools:%=$(BUILD)/bin/tests/%) $(nbd_tools:%=$(BUILD)/bin/tests/%) $(BUILD)/bin/tests/pullhub
 unit: $(units:%=$(BUILD)/bin/tests/unit/%)
+model: $(BUILD)/bin/tests/model/test-map
 
 $(BUILD)/bin/repagentd: $(repagentd_main) $(obj)/repagentd.a
 	$(link) $$(pkg-config --libs $(repagentd_needs))
@@ -147,6 +151,9 @@ $(nbd_tools:%=$(BUILD)/bin/tests/%): $(BUILD)/bin/tests/%: $(obj)/tests/nbdserve
 $(BUILD)/bin/tests/pullhub: $(obj)/tests/pullhub/pullhub.o $(obj)/tools.a
 	$(link) $$(pkg-config --libs libnbd)
 $(obj)/tests/pullhub/pullhub.o: | $(obj)/have-libnbd
+
+$(BUILD)/bin/tests/model/test-map: $(model_objects)
+	$(link)
 
 $(units:%=$(BUILD)/bin/tests/unit/%): $(BUILD)/bin/tests/unit/%: $(obj)/tests/unit/%.o $(obj)/unit.a \
 		$(obj)/rephub.a $(obj)/repctl.a $(obj)/repagentd.a $(obj)/reader.a $(obj)/nbdserver.a $(obj)/tools.a
@@ -207,7 +214,7 @@ $(obj)/have-libaio:
 	@mkdir -p $(@D); touch $@
 
 -include $(patsubst %.o,%.d,$(repagentd_objects) $(nbdserver_objects) $(reader_objects) $(repctl_objects) \
-	$(rephub_objects) $(rephubctl_objects) $(tool_objects) \
+	$(rephub_objects) $(rephubctl_objects) $(tool_objects) $(model_objects) \
 	$(nbd_tools:%=$(obj)/tests/nbdserver/%.o) $(obj)/tests/pullhub/pullhub.o \
 	$(tools:%=$(obj)/tests/tools/%.o) $(units:%=$(obj)/tests/unit/%.o) $(unit_objects) \
 	$(fuzzers:%=$(obj)/tests/fuzz/%.o))
@@ -293,7 +300,7 @@ dkms-remove:
 ##: demo             see it at work in a VM
 ##: check            all that follows here
 ##: check-static     sparse, cppcheck, shellcheck
-##: check-unit       unit tests of the programs
+##: check-unit       unit tests of the programs, and the model of the write-intent map
 ##: check-vehicle    the tests of the VM that the tests run in
 ##: check-dkms       the modules as a DKMS package
 ##: check-systemd    units, udev's rules and repctl on a host that is booted several times
@@ -302,13 +309,15 @@ dkms-remove:
 ##: check-6.12       the same; what the kernel's version has little part in is done on one of them
 
 ##@ Longer tests, which check leaves out
+##: check-powercut   power cuts: a thousand, of fifty kills of a VM
 ##: check-vm         a real VM boots from a protected disk, then another from its replica
 ##: check-debug      the tests on a kernel that checks itself, which is built first
 ##: fuzz-NAME        one libFuzzer target of tests/fuzz, for FUZZ_SECONDS (60): control, frame, hub, map, nbd
+##: check-model      the random model of the write-intent map, for MODEL_SECONDS (600), with MODEL_SEED if given
 ##: check-mutants    whether the tests find bugs that are planted, one by one
 
 .PHONY: packages demo check check-static check-unit check-vehicle check-dkms check-systemd check-fuzz check-6.1 check-6.12 \
-	check-vm check-debug check-mutants
+	check-powercut check-vm check-debug check-model check-mutants
 packages:
 	tests/packages
 
@@ -320,11 +329,16 @@ demo:
 
 check: packages
 	+$(MAKE) --no-print-directory all
-	tests/check static unit vehicle dkms systemd 6.12 6.1 fuzz
+	tests/check static unit vehicle dkms systemd powercut 6.12 6.1 fuzz
 
 check-static check-unit check-vehicle check-dkms check-systemd check-fuzz check-6.1 check-6.12: packages
 	+$(MAKE) --no-print-directory all
 	tests/check $(@:check-%=%)
+
+KILLS ?= 50
+check-powercut: packages
+	+$(MAKE) --no-print-directory all
+	tests/powercut/run --kills $(KILLS)
 
 check-vm:
 	tests/packages vm
@@ -336,6 +350,11 @@ check-debug:
 	+tests/debug-kernel/build
 	+$(MAKE) --no-print-directory all
 	tests/check debug
+
+# It needs nothing but a compiler.
+MODEL_SECONDS ?= 600
+check-model: model
+	$(BUILD)/bin/tests/model/test-map --seconds $(MODEL_SECONDS) $(if $(MODEL_SEED),--seed $(MODEL_SEED))
 
 check-mutants: packages
 	tests/check-mutants

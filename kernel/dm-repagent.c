@@ -542,6 +542,16 @@ static int repagent_map(struct dm_target *ti, struct bio *bio)
 	return DM_MAPIO_REMAPPED;
 }
 
+static void write_failed(struct rep_io *io, struct bio *bio, blk_status_t status)
+{
+	struct rep_target *t = io->t;
+
+	/* With FUA it may have been the flush. */
+	if (op_is_flush(bio->bi_opf) && t->map && status != BLK_STS_NOTSUPP)
+		rep_map_flush_failed(t->map, blk_status_to_errno(status));
+	rep_write_failed(t->volume, io->captured ? &io->rec : NULL, io->sector, io->nr_sectors, status);
+}
+
 static int repagent_end_io(struct dm_target *ti, struct bio *bio,
 			   blk_status_t *status)
 {
@@ -555,12 +565,13 @@ static int repagent_end_io(struct dm_target *ti, struct bio *bio,
 	case IO_FLUSH:
 		if (!*status)
 			rep_emit_flush(v);
+		else if (t->map && *status != BLK_STS_AGAIN)
+			rep_map_flush_failed(t->map, blk_status_to_errno(*status));
 		break;
 	case IO_WRITE:
 		/* Not captured, BLK_STS_AGAIN is the writer's own affair. */
 		if (unlikely(*status && (io->captured || *status != BLK_STS_AGAIN)))
-			rep_write_failed(v, io->captured ? &io->rec : NULL,
-					 io->sector, io->nr_sectors, *status);
+			write_failed(io, bio, *status);
 		else if (io->captured)
 			rep_commit(v->group, &io->rec, REPAGENT_SLOT_READY);
 		rep_range_unlock(v, &io->range);

@@ -1277,6 +1277,8 @@ void rep_volume_activate(struct rep_target *t)
 	rep_event(g);
 	spin_unlock_irq(&g->lock);
 	mutex_unlock(&g->mutex);
+	if (t->map)
+		rep_map_go(t->map);
 	rep_resync_kick(g);
 }
 

@@ -90,7 +90,7 @@ struct rep_map {
 	struct repagent_map_super super;	/* as last written */
 
 	u64			local_durable;	/* the cleaner's */
-	bool			flush_failed;	/* the cleaner's: until the next activation */
+	bool			flush_failed;	/* of the origin, whosever: while the volume is active */
 
 	struct workqueue_struct	*wq;
 	struct work_struct	commit;
@@ -273,6 +273,18 @@ static void note_changed(struct rep_map *m, u32 first, u32 count)
 	bitmap_set(m->changed, from, (first + count - 1) / REPAGENT_MAP_REGIONS - from + 1);
 }
 
+/* All regions are to be set, and the log could not be told so. Under rep_group.lock. */
+static void set_all_in_memory(struct rep_map *m)
+{
+	u32 i;
+
+	set_regions(m, 0, m->nr_regions);
+	for (i = 0; i < m->nr_regions; i++)
+		m->last_seq[i] = m->v->group->ring.head;
+	m->missed = true;
+	m->want_all = false;
+}
+
 static void mark_failed(struct rep_map *m, int err)
 {
 	struct rep_volume *v = m->v;
@@ -292,7 +304,7 @@ static void mark_failed(struct rep_map *m, int err)
 	spin_unlock_irq(&g->lock);
 }
 
-/* Try to make it whole again. On the disk it owes a resync until it is. */
+/* Try to make it whole again, if it has failed. On the disk it owes a resync until it is. */
 static void try_again(struct rep_map *m)
 {
 	struct rep_group *g = m->v->group;
@@ -300,6 +312,8 @@ static void try_again(struct rep_map *m)
 	int tries;
 
 	lockdep_assert_held(&m->io_lock);
+	if (!READ_ONCE(m->failed))
+		return;
 	for (tries = 0; missed && tries < 8; tries++) {
 		spin_lock_irq(&g->lock);
 		m->missed = false;
@@ -436,6 +450,7 @@ static void commit_batch(struct rep_map *m, struct list_head *waiting,
 {
 	struct rep_group *g = m->v->group;
 	unsigned int nr = 0, i;
+	bool all;
 	int err = 0;
 
 	if (m->clean)
@@ -444,7 +459,8 @@ static void commit_batch(struct rep_map *m, struct list_head *waiting,
 		err = fold(m);
 
 	spin_lock_irq(&g->lock);
-	if (m->want_all)
+	all = m->want_all;
+	if (all)
 		batch_add(m, 0, m->nr_regions, &nr);
 	m->want_all = false;
 	while (!list_empty(waiting)) {
@@ -476,7 +492,21 @@ static void commit_batch(struct rep_map *m, struct list_head *waiting,
 			m->last_seq[first] = g->ring.head;
 		}
 	}
+	if (err && all)
+		set_all_in_memory(m);
 	spin_unlock_irq(&g->lock);
+}
+
+/* The map has failed: nothing waits for it. */
+static void pass_all(struct rep_map *m, struct list_head *waiting, struct list_head *done)
+{
+	struct rep_group *g = m->v->group;
+
+	spin_lock_irq(&g->lock);
+	if (m->want_all)
+		set_all_in_memory(m);
+	spin_unlock_irq(&g->lock);
+	list_splice_tail_init(waiting, done);
 }
 
 static void commit_work(struct work_struct *work)
@@ -491,7 +521,7 @@ static void commit_work(struct work_struct *work)
 	spin_unlock(&m->lock);
 	do {
 		if (READ_ONCE(m->failed))
-			list_splice_tail_init(&waiting, &done);
+			pass_all(m, &waiting, &done);
 		else
 			commit_batch(m, &waiting, &done);
 		rep_volume_queue(m->v, &done);
@@ -567,6 +597,24 @@ static u32 look(struct rep_map *m, u64 local, bool clear, u32 *unflushed)
 	return n;
 }
 
+/**
+ * rep_map_flush_failed - the origin has failed a flush
+ * @m: the map of the active volume
+ * @err: negative errno
+ *
+ * What it has lost nobody knows, and no later flush makes up for it: it may have
+ * forgotten what it could not write.
+ *
+ * Context: any.
+ */
+void rep_map_flush_failed(struct rep_map *m, int err)
+{
+	if (xchg(&m->flush_failed, true))
+		return;
+	DMERR("%s/%s: a flush of the origin failed (%pe): no region of the write-intent map is cleared until the volume is removed and made again",
+	      m->v->group->name, m->v->name, ERR_PTR(err));
+}
+
 /* local_durable = S, if a flush succeeds. */
 static void flush_origin(struct rep_map *m)
 {
@@ -574,20 +622,17 @@ static void flush_origin(struct rep_map *m)
 	u64 s;
 	int err;
 
-	if (m->flush_failed)
+	if (READ_ONCE(m->flush_failed))
 		return;
 	mutex_lock(&v->group->consumer_lock);
 	s = rep_committed(v->group);
 	mutex_unlock(&v->group->consumer_lock);
 	err = blkdev_issue_flush(m->origin);
-	if (err) {
-		/* What it has lost nobody knows: no later flush makes up for it. */
-		m->flush_failed = true;
-		DMERR("%s/%s: a flush of the origin failed (%pe): no region of the write-intent map is cleared until the device is suspended and resumed",
-		      v->group->name, v->name, ERR_PTR(err));
-		return;
-	}
-	m->local_durable = s;
+	if (err)
+		rep_map_flush_failed(m, err);
+	/* The VM's own may have failed just before. */
+	else if (!READ_ONCE(m->flush_failed))
+		m->local_durable = s;
 }
 
 /*
@@ -977,6 +1022,7 @@ static void carry_over(struct rep_map *to, struct rep_map *from)
 		set_regions(to, i, to->nr_regions - i);
 	}
 	to->super = from->super;
+	to->flush_failed = from->flush_failed;
 }
 
 /**
@@ -1088,7 +1134,6 @@ void rep_map_start(struct rep_target *t, bool all)
 
 	mutex_lock(&m->io_lock);
 	m->origin = t->origin->bdev;
-	m->flush_failed = false;
 	m->local_durable = 0;
 	m->super.version = cpu_to_le32(REPAGENT_MAP_VERSION);
 	m->super.sectors = cpu_to_le64(m->sectors);
@@ -1102,11 +1147,26 @@ void rep_map_start(struct rep_target *t, bool all)
 	rep_group_uuid(g, m->super.group_uuid);
 	if (is_zero(m->super.volume_uuid, sizeof(m->super.volume_uuid)))
 		generate_random_uuid(m->super.volume_uuid);
-	err = anew ? write_all(m) : 0;
-	err = err ?: write_super(m, 0) ?: anew ? write_super(m, 0) : 0;
-	if (err)
-		mark_failed(m, err);
+	if (READ_ONCE(m->failed)) {
+		/* The superblocks owe a resync, and go on to unless all else can be written. */
+		try_again(m);
+	} else {
+		err = anew ? write_all(m) : 0;
+		err = err ?: write_super(m, 0) ?: anew ? write_super(m, 0) : 0;
+		if (err)
+			mark_failed(m, err);
+	}
 	mutex_unlock(&m->io_lock);
+}
+
+/**
+ * rep_map_go - the volume has its dirty bits: from now on regions can be cleared
+ * @m: its map
+ *
+ * Context: process.
+ */
+void rep_map_go(struct rep_map *m)
+{
 	queue_delayed_work(m->wq, &m->clear, msecs_to_jiffies(map_clear_ms));
 }
 
@@ -1244,15 +1304,17 @@ void rep_map_stop(struct rep_volume *v, u64 origin_writes)
 	flush_work(&m->commit);
 	cancel_delayed_work_sync(&m->clear);
 	mutex_lock(&m->io_lock);
-	if (READ_ONCE(m->failed))
-		try_again(m);
+	try_again(m);
 	if (READ_ONCE(m->failed))
 		goto out;
-	err = m->flush_failed ? -EIO : blkdev_issue_flush(m->origin);
-	if (err) {
-		DMERR("%s/%s: a flush of the origin failed (%pe): the volume counts as not stopped cleanly",
-		      v->group->name, v->name, ERR_PTR(err));
-		m->flush_failed = true;
+	if (!READ_ONCE(m->flush_failed)) {
+		err = blkdev_issue_flush(m->origin);
+		if (err)
+			rep_map_flush_failed(m, err);
+	}
+	if (READ_ONCE(m->flush_failed)) {
+		DMERR("%s/%s: as a flush of the origin has failed, the volume counts as not stopped cleanly",
+		      v->group->name, v->name);
 		goto out;
 	}
 	if (rep_dirty_init(&lacks, m->sectors)) {

@@ -327,6 +327,8 @@ bool rep_map_trusted(const struct rep_map *m, u64 origin_writes);
 bool rep_map_dirty(struct rep_map *m, struct rep_dirty *d);
 u64 rep_map_durable(const struct rep_map *m, u64 *seq);
 void rep_map_start(struct rep_target *t, bool all);
+void rep_map_go(struct rep_map *m);
+void rep_map_flush_failed(struct rep_map *m, int err);
 void rep_map_stop(struct rep_volume *v, u64 origin_writes);
 bool rep_map_covers(struct rep_map *m, sector_t sector, sector_t nr_sectors);
 void rep_map_note(struct rep_map *m, sector_t sector, sector_t nr_sectors, u64 seq);

@@ -7,8 +7,10 @@
 
 # shellcheck source=tests/kselftest/lib.sh
 . ./lib.sh
+# shellcheck source=tests/kselftest/control.sh
+. ./control.sh
 
-plan 93
+plan 104
 for program in repagentd repagent-reader nbdcopy nbdinfo socat; do
 	[ -n "$(command -v $program)" ] || ktap_skip_all "no $program"
 done
@@ -21,59 +23,6 @@ hub_image v1 8
 start_hub nbdkit
 create_volume "$PREFIX-x" "$OTHER" "x$GROUP" x
 NAME=$GROUP-v0 DEV=/dev/mapper/$GROUP-v0
-SOCKET=/run/repagent/$GROUP.sock
-
-run_repagentd() { # ARGUMENT...
-	daemon_log=("$TMP/daemon.log")
-	repagentd "$GROUP" "$@" >> "$TMP/daemon.log" 2>&1 &
-	DAEMON=$!
-	defer end_process $DAEMON
-	must_wait_for 20 test -S "$SOCKET"
-}
-connect() { # descriptors 5 and 6 are a client's; leaves the greeting in $ANSWER
-	rm -f "$TMP/to" "$TMP/from"
-	mkfifo "$TMP/to" "$TMP/from"
-	socat - "UNIX-CONNECT:$SOCKET" < "$TMP/to" > "$TMP/from" 2> "$TMP/socat.err" &
-	defer end_process $!
-	exec 5> "$TMP/to" 6< "$TMP/from"
-	read -rt 20 -u 6 ANSWER
-}
-ask() { # LINE: leaves the answer in $ANSWER
-	echo "$1" >&5
-	ANSWER=''
-	read -rt 60 -u 6 ANSWER || { note "no answer to $1"; return 1; }
-}
-call() { # COMMAND [ARGUMENTS]
-	ask "{\"execute\":\"$1\"${2:+,\"arguments\":{$2\}},\"id\":\"$1\"}"
-}
-returns() { # TEXT COMMAND [ARGUMENTS]: it returns something with this text in it
-	call "${@:2}" && [[ $ANSWER == '{"return":'*"$1"*"\"id\":\"$2\"}" ]] && return
-	note "answer: $ANSWER"
-	return 1
-}
-fails() { # CLASS TEXT COMMAND [ARGUMENTS]
-	call "${@:3}" && [[ $ANSWER == '{"error":{"class":"'"$1"'","desc":"'*"$2"* ]] && return
-	note "answer: $ANSWER"
-	return 1
-}
-says() { # CLASS TEXT LINE
-	ask "$3" && [[ $ANSWER == '{"error":{"class":"'"$1"'","desc":"'*"$2"* ]] && return
-	note "answer: $ANSWER"
-	return 1
-}
-status_has() { # TEXT
-	call query-status && [[ $ANSWER == *"$1"* ]]
-}
-wrong() { # CLASS TEXT COMMAND [ARGUMENTS]
-	check "$1: $3 ${4:-}" fails "$@"
-}
-number() { # NAME: of $ANSWER
-	[[ $ANSWER =~ \"$1\":([0-9]+) ]] && echo "${BASH_REMATCH[1]}"
-}
-protected() {
-	status_has '"protected":true'
-}
-
 run_repagentd
 check "the socket is its owners' alone" test "$(stat -c %a "$SOCKET")" = 660
 connect
@@ -148,6 +97,9 @@ check "nothing is dirty" returns '"ranges":[],"next":null' query-dirty "$v0"
 # The reader, of this group alone.
 wrong ReaderFailed 'expected ADDRESS:PORT' start-reader '"listen":"nowhere"'
 wrong InvalidArgument 'listen is missing' start-reader
+wrong ReaderFailed 'from 1 to 65535' start-reader '"listen":":70000"'
+wrong InvalidArgument 'device is missing' start-reader "$v0,\"listen\":\"$TMP/reader.sock\""
+wrong InvalidArgument 'volume is missing' start-reader "$device,\"listen\":\"$TMP/reader.sock\""
 check "start-reader" returns '"pid"' start-reader "\"listen\":\"$TMP/reader.sock\""
 wrong ReaderRunning stop-reader start-reader "\"listen\":\"$TMP/reader2.sock\""
 uri="nbd+unix:///$GROUP/v0?socket=$TMP/reader.sock"
@@ -238,4 +190,20 @@ check "... the device is linear" grep -q linear <(dm table "$NAME")
 ln -s "$ORIGIN" "$TMP/later"
 nap 6 # the daemon tries every 5 s
 check "... and stays so" grep -q linear <(dm table "$NAME")
+check "the daemon ends" returns '"shutdown":null' shutdown
+wait "$DAEMON"
+exec 5>&- 6<&-
+
+# A hub that only reads: without a tap, from a device that is no volume yet.
+dm remove "$NAME" || die "cannot remove $NAME"
+run_repagentd
+connect
+wrong AlreadyProtected 'is volume x of group' start-reader "\"volume\":\"v0\",\"device\":\"$OTHER\",\"listen\":\"$TMP/reader.sock\""
+check "... which starts no reader" returns '"state":"stopped"' query-reader
+check "start-reader makes a volume" returns '"pid"' start-reader "$v0,$device,\"listen\":\"$TMP/reader.sock\""
+check "... a protected device" grep -q repagent <(dm table "$NAME")
+dd if=/dev/urandom of="$DEV" bs=1M count=1 seek=3 oflag=direct status=none
+check "... that is read" nbdcopy "$uri" "$TMP/copy"
+check "... as it is" cmp "$TMP/copy" "$DEV"
+check "what was written is remembered" returns '"ranges":[[0,' query-dirty "$v0"
 ktap_finished

@@ -46,6 +46,14 @@ static int listen_unix(const char *path, char *error, size_t size)
 	return fd;
 }
 
+/* The resolver takes any number, and its lowest 16 bits. The name of a service is its own affair. */
+static bool port_ok(const char *port)
+{
+	size_t digits = strspn(port, "0123456789");
+
+	return port[digits] || (digits <= 5 && atoi(port) >= 1 && atoi(port) <= 65535);
+}
+
 /**
  * nbds_listen_on - make a socket that listens
  * @where: ADDRESS:PORT, [ADDRESS]:PORT, :PORT for all addresses, or the path
@@ -73,6 +81,10 @@ int nbds_listen_on(const char *where, char *error, size_t size)
 	    (host == where && memchr(host, ':', (size_t)(end - host)))) {
 		snprintf(error, size, "'%s': expected ADDRESS:PORT, [ADDRESS]:PORT, :PORT or /PATH",
 			 where);
+		return -1;
+	}
+	if (!port_ok(colon + 1)) {
+		snprintf(error, size, "'%s': expected a port from 1 to 65535", where);
 		return -1;
 	}
 	snprintf(name, sizeof(name), "%.*s", (int)(end - host), host);

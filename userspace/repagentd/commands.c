@@ -32,11 +32,13 @@ static const char *const classes[] = {
 /*
  * struct protect - a start-protect under way.
  * @call:	NULL: the configuration asks for it
+ * @reader:	arguments of the start-reader that this is part of, or NULL
  * @old_tap:	which the volume had before, to be given back if it fails
  * @set_tap:	it was given another one
  */
 struct protect {
 	struct call *call;
+	struct json_object *reader;
 	char *old_tap;
 	bool set_tap;
 };
@@ -150,6 +152,15 @@ static void do_protect(const struct job *job, struct job_result *r)
 				  r->error);
 }
 
+static void begin_reader(struct daemon *d, struct call *call, struct json_object *arguments);
+
+static void free_protect(struct protect *p)
+{
+	json_object_put(p->reader);
+	free(p->old_tap);
+	free(p);
+}
+
 /* It is done: say so, or take back what was prepared. */
 static void protect_done(void *owner, struct job *job)
 {
@@ -168,6 +179,10 @@ static void protect_done(void *owner, struct job *job)
 		had_its_way(d, job->volume);
 		daemon_look(d);
 		d->refresh = true;
+		if (p->reader) {
+			begin_reader(d, p->call, p->reader);
+			goto out;
+		}
 		value = json_object_new_object();
 		json_object_object_add(value, "volume", text(job->volume));
 		json_object_object_add(value, "device", text(path));
@@ -183,8 +198,8 @@ static void protect_done(void *owner, struct job *job)
 			had_its_way(d, job->volume);
 		call_fail(p->call, classes[r->result], "%s", r->error);
 	}
-	free(p->old_tap);
-	free(p);
+out:
+	free_protect(p);
 }
 
 static void fill_table(struct dmdev_table *t, const struct daemon *d,
@@ -241,6 +256,8 @@ static bool settle_tap(struct daemon *d, struct protect *p, const struct conf_vo
 	const struct repagent_volume_info *there = find_volume(d, v->name);
 	char error[URI_ERROR_MAX];
 
+	if (p->reader)
+		return true;	/* it can do without */
 	if (uri_is_rephub(tap))
 		return settle_rephub(d, p, tap);
 	if (!old && !tap && !d->cfg->taps.all) {
@@ -271,7 +288,8 @@ static bool settle_tap(struct daemon *d, struct protect *p, const struct conf_vo
 }
 
 /* Begin.  Return whether the call, if there is one, will be answered by protect_done(). */
-static bool protect(struct daemon *d, struct call *call, const struct conf_volume *v, const char *ring)
+static bool protect(struct daemon *d, struct call *call, const struct conf_volume *v, const char *ring,
+		    struct json_object *reader)
 {
 	struct protect *p;
 	struct job *job;
@@ -288,9 +306,9 @@ static bool protect(struct daemon *d, struct call *call, const struct conf_volum
 		return false;
 	}
 	p->call = call;
+	p->reader = json_object_get(reader);
 	if (!settle_tap(d, p, v)) {
-		free(p->old_tap);
-		free(p);
+		free_protect(p);
 		return false;
 	}
 	fill_table(&job->table, d, v, ring);
@@ -304,8 +322,7 @@ static bool protect(struct daemon *d, struct call *call, const struct conf_volum
 	call_fail(call, "Failed", "fork: %s", strerror(errno));
 	if (p->set_tap)
 		uri_set_tap(&d->cfg->taps, v->name, p->old_tap, error);
-	free(p->old_tap);
-	free(p);
+	free_protect(p);
 	return false;
 }
 
@@ -351,7 +368,7 @@ static void start_protect(void *owner, struct call *call, struct json_object *ar
 		call_fail(call, "InvalidArgument", "%s", error);
 	else
 		protect(d, call, conf_volume(&conf, volume), conf.group[CONF_G_RING] ?
-			conf.group[CONF_G_RING] : d->cfg->conf.group[CONF_G_RING]);
+			conf.group[CONF_G_RING] : d->cfg->conf.group[CONF_G_RING], NULL);
 	conf_free(&conf);
 }
 
@@ -557,6 +574,79 @@ static void resync(void *owner, struct call *call, struct json_object *arguments
 		call_fail(call, "Failed", "fork: %s", strerror(errno));
 }
 
+/* --- verify --------------------------------------------------------------- */
+
+/**
+ * commands_verified - a volume's comparison with its replica is over
+ * @owner: the daemon
+ * @volume: its index
+ */
+void commands_verified(void *owner, unsigned int volume)
+{
+	struct daemon *d = owner;
+	const struct verify_volume *v = &d->verify.volume[volume];
+	const char *name = d->stream.volume[volume].info.name;
+	struct json_object *data;
+	char size[HUMAN_MAX];
+
+	if (v->state == VERIFY_STOPPED)
+		log_notice("volume %s: the comparison with its replica was stopped", name);
+	else if (v->differed || v->skipped)
+		log_warn("volume %s: compared with its replica: %s differed and was written anew, %" PRIu64
+			 " bytes could not be read", name, human_size(size, v->differed), v->skipped);
+	else
+		log_notice("volume %s: its replica is what was written", name);
+	data = status_verify(d, volume);
+	json_object_object_add(data, "volume", text(name));
+	control_event(d->control, "VERIFY", data);
+}
+
+static void verify(void *owner, struct call *call, struct json_object *arguments)
+{
+	const char *volume = text_of(arguments, "volume");
+	struct json_object *rate, *list, *value;
+	struct daemon *d = owner;
+	uint64_t volumes = 0;
+	unsigned int i;
+
+	if (stopping(d, call) || no_group(d, call) || (volume && no_volume(d, call, volume)))
+		return;
+	if (!d->tap->verify) {
+		call_fail(call, "Failed", "the group goes to a rephub, and the daemon compares only with stock NBD servers");
+		return;
+	}
+	if (verify_busy(&d->verify)) {
+		call_fail(call, "InProgress", "a comparison is under way: stop-verify ends it");
+		return;
+	}
+	daemon_refresh(d);
+	list = json_object_new_array();
+	for (i = 0; i < REPAGENT_MAX_VOLUMES; i++) {
+		const struct repagent_volume_info *v = &d->stream.volume[i].info;
+
+		if (!v->id || !v->active || (volume && strcmp(volume, v->name)))
+			continue;
+		volumes |= UINT64_C(1) << i;
+		json_object_array_add(list, text(v->name));
+	}
+	verify_start(&d->verify, &d->stream, volumes,
+		     json_object_object_get_ex(arguments, "rate", &rate) ? json_object_get_uint64(rate) : 0);
+	value = json_object_new_object();
+	json_object_object_add(value, "volumes", list);
+	call_return(call, value);
+}
+
+static void stop_verify(void *owner, struct call *call, struct json_object *arguments)
+{
+	struct daemon *d = owner;
+
+	(void)arguments;
+	if (no_group(d, call))
+		return;
+	verify_stop(&d->verify, d->loop.now);
+	call_return(call, NULL);
+}
+
 /* --- The reader --------------------------------------------------------- */
 
 /**
@@ -611,41 +701,82 @@ static bool set_texts(struct conf *conf, const char *key, struct json_object *va
 	return true;
 }
 
-static void start_reader(void *owner, struct call *call, struct json_object *arguments)
+/* Keys that say which device is to be a volume first. */
+static bool is_of_volume(const char *key)
 {
+	return !strcmp(key, "volume") || !strcmp(key, "device") || !strcmp(key, "name");
+}
+
+/* The reader's configuration, and that of the volume. Return whether it makes sense; else the call was answered. */
+static bool reader_conf(struct conf *conf, struct call *call, struct json_object *arguments)
+{
+	const char *volume = text_of(arguments, "volume");
 	char error[CONF_ERROR_MAX];
-	struct daemon *d = owner;
-	struct conf conf;
 	bool ok = true;
 
-	if (stopping(d, call))
-		return;
-	if (d->reader_call || d->reader.state == READER_STOPPING) {
-		call_fail(call, "InProgress", "the reader is %s", reader_state_name(d->reader.state));
-		return;
+	if (!volume != !text_of(arguments, "device") || (!volume && text_of(arguments, "name"))) {
+		call_fail(call, "InvalidArgument", "%s is missing: expected volume and device, or neither of them",
+			  volume ? "device" : "volume");
+		return false;
 	}
-	if (d->reader.state != READER_STOPPED) {
-		call_fail(call, "ReaderRunning", "the reader runs already (process %d): stop-reader ends it",
-			  (int)d->reader.pid);
-		return;
-	}
-	conf_init(&conf);
+	conf_init(conf);
 	json_object_object_foreach(arguments, key, value) {
-		ok = set_texts(&conf, key, value, error);
+		if (!strcmp(key, "volume"))
+			continue;
+		ok = is_of_volume(key) ?
+		     conf_set(conf, CONF_VOLUME, volume, key, json_object_get_string(value), error) :
+		     set_texts(conf, key, value, error);
 		if (!ok)
 			break;
 	}
-	if (!ok) {
-		call_fail(call, "InvalidArgument", "%s", error);
-		conf_free(&conf);
+	if (ok)
+		return true;
+	call_fail(call, "InvalidArgument", "%s", error);
+	conf_free(conf);
+	return false;
+}
+
+/* Whether there is none. Else the call was answered. */
+static bool no_reader(struct daemon *d, struct call *call)
+{
+	if (d->reader_call || d->reader.state == READER_STOPPING)
+		call_fail(call, "InProgress", "the reader is %s", reader_state_name(d->reader.state));
+	else if (d->reader.state != READER_STOPPED)
+		call_fail(call, "ReaderRunning", "the reader runs already (process %d): stop-reader ends it",
+			  (int)d->reader.pid);
+	else
+		return true;
+	return false;
+}
+
+static void begin_reader(struct daemon *d, struct call *call, struct json_object *arguments)
+{
+	struct conf conf;
+
+	if (!no_reader(d, call) || !reader_conf(&conf, call, arguments))
 		return;
-	}
 	conf_free(&d->reader.conf);
 	d->reader.conf = conf;
 	d->reader_call = call;
 	if (!reader_start(&d->reader, false)) {
 		d->reader_call = NULL;
 		call_fail(call, "ReaderFailed", "the reader is not up: %s", d->reader.why);
+	}
+}
+
+static void start_reader(void *owner, struct call *call, struct json_object *arguments)
+{
+	const char *volume = text_of(arguments, "volume");
+	struct daemon *d = owner;
+	struct conf conf;
+
+	if (stopping(d, call) || !no_reader(d, call))
+		return;
+	if (!volume && !text_of(arguments, "device")) {
+		begin_reader(d, call, arguments);
+	} else if (reader_conf(&conf, call, arguments)) {
+		protect(d, call, conf_volume(&conf, volume), d->cfg->conf.group[CONF_G_RING], arguments);
+		conf_free(&conf);
 	}
 }
 
@@ -902,6 +1033,9 @@ static const struct argument reader_arguments[] = {
 	{ "tls-cert-dir", ARG_TEXT, false },
 	{ "allow", ARG_TEXTS, false },
 	{ "rate", ARG_NUMBER, false },
+	{ "volume", ARG_NAME, false },
+	{ "device", ARG_TEXT, false },
+	{ "name", ARG_TEXT, false },
 	{ NULL, ARG_END, false },
 };
 
@@ -922,6 +1056,12 @@ static const struct argument volume_arguments[] = {
 	{ NULL, ARG_END, false },
 };
 
+static const struct argument verify_arguments[] = {
+	{ "volume", ARG_NAME, false },
+	{ "rate", ARG_COUNT, false },
+	{ NULL, ARG_END, false },
+};
+
 static void query_commands(void *owner, struct call *call, struct json_object *arguments);
 
 const struct command daemon_commands[] = {
@@ -935,6 +1075,8 @@ const struct command daemon_commands[] = {
 	{ "query-reader", no_arguments, query_reader },
 	{ "checkpoint", label_arguments, checkpoint },
 	{ "resync", volume_arguments, resync },
+	{ "verify", verify_arguments, verify },
+	{ "stop-verify", no_arguments, stop_verify },
 	{ "pause", no_arguments, pause_command },
 	{ "resume", no_arguments, resume_command },
 	{ "shutdown", no_arguments, shutdown_command },
@@ -1056,7 +1198,7 @@ void commands_run(struct daemon *d)
 		return;
 	for (i = 0; i < conf->nr_volumes; i++)
 		if (d->protect_left & (UINT64_C(1) << i))
-			protect(d, NULL, &conf->volume[i], conf->group[CONF_G_RING]);
+			protect(d, NULL, &conf->volume[i], conf->group[CONF_G_RING], NULL);
 	if (d->protect_left)
 		d->next_protect = d->loop.now + PROTECT_RETRY;
 }

@@ -140,6 +140,8 @@ static void failed(struct conn *c, const struct conn_request *rq, uint64_t start
 		return;
 	if (err == ESHUTDOWN)
 		fault(c, FAULT_LOST, "the server is shutting down");
+	else if (rq->op == OP_READ)
+		return;		/* for the owner to judge */
 	else if (rq->op == OP_FLUSH || rq->op == OP_PROBE)
 		fault(c, err == ENOSPC || err == EDQUOT ? FAULT_FULL : FAULT_LOST,
 		      "flush failed: %s; look at the server's log and its disk", strerror(err));
@@ -166,13 +168,13 @@ static int completion(void *data, int *error)
 		c->bytes -= len;
 	if (*error)
 		failed(c, rq, start, len, *error);
-	if (*error && rq->op != OP_TRIM)
+	if (*error && rq->op != OP_TRIM && rq->op != OP_READ)
 		return 1;
 	if (rq->op == OP_PROBE) {
 		if (c->state == CONN_SETTLING)
 			c->state = CONN_READY;
 	} else {
-		c->replied(c, rq->op, rq->tag);
+		c->replied(c, rq->op, rq->tag, *error);
 	}
 	return 1;
 }
@@ -226,22 +228,6 @@ bool conn_takes(const struct conn *c, uint64_t start, uint64_t end, uint64_t byt
 }
 
 /**
- * conn_read - send a read
- * @c: the connection, which is ready and has little in flight
- * @data: where the bytes go; must stay until the reply
- * @start: first byte
- * @len: at most max_request bytes
- * @tag: comes back with the reply
- */
-void conn_read(struct conn *c, void *data, uint64_t start, uint64_t len, unsigned int tag)
-{
-	nbd_completion_callback cb;
-	struct conn_request *rq = request(c, OP_READ, start, len, tag, &cb);
-
-	sent(c, rq, nbd_aio_pread(c->nbd, data, len, start, cb, 0));
-}
-
-/**
  * conn_write - send a write; conn_takes() must have agreed
  * @c: the connection
  * @data: must stay until the reply
@@ -290,6 +276,23 @@ void conn_trim(struct conn *c, uint64_t start, uint64_t len, unsigned int tag)
 
 	cork(c, true);
 	sent(c, rq, nbd_aio_trim(c->nbd, len, start, cb, 0));
+}
+
+/**
+ * conn_read - send a read
+ * @c: the connection; conn_takes() must have agreed
+ * @data: to be filled; must stay until the reply, or until conn_close()
+ * @start: first byte
+ * @len: at most max_request bytes
+ * @tag: comes back with the reply
+ */
+void conn_read(struct conn *c, void *data, uint64_t start, uint64_t len, unsigned int tag)
+{
+	nbd_completion_callback cb;
+	struct conn_request *rq = request(c, OP_READ, start, len, tag, &cb);
+
+	cork(c, true);
+	sent(c, rq, nbd_aio_pread(c->nbd, data, len, start, cb, 0));
 }
 
 static void flush(struct conn *c, enum conn_op op, unsigned int tag)

@@ -30,10 +30,10 @@ enum conn_fault {
 };
 
 enum conn_op {
-	OP_READ,
 	OP_WRITE,
 	OP_ZERO,
 	OP_TRIM,
+	OP_READ,
 	OP_FLUSH,
 	OP_PROBE,		/* a flush of our own: settling, heartbeat */
 };
@@ -64,7 +64,8 @@ struct conn_request {
  * @no_zeroes:	it said so, but failed it; outlives the connection
  * @bytes:	payload in flight
  * @used:	when something was sent last, ns
- * @replied:	called for each answered request but probes
+ * @replied:	called for each answered request but probes; @error is the errno of a
+ *		read or trim, whose failure is no fault
  */
 struct conn {
 	struct watch watch;
@@ -93,7 +94,7 @@ struct conn {
 	uint64_t used;
 	uint32_t interest;
 
-	void (*replied)(struct conn *conn, enum conn_op op, unsigned int tag);
+	void (*replied)(struct conn *conn, enum conn_op op, unsigned int tag, int error);
 	void *owner;
 };
 
@@ -101,11 +102,11 @@ void conn_open(struct conn *c);
 void conn_close(struct conn *c);
 void conn_check_size(struct conn *c, uint64_t bytes);
 bool conn_takes(const struct conn *c, uint64_t start, uint64_t end, uint64_t bytes);
-void conn_read(struct conn *c, void *data, uint64_t start, uint64_t len, unsigned int tag);
 void conn_write(struct conn *c, const void *data, uint64_t start, uint64_t len,
 		unsigned int tag);
 void conn_zero(struct conn *c, uint64_t start, uint64_t len, unsigned int tag);
 void conn_trim(struct conn *c, uint64_t start, uint64_t len, unsigned int tag);
+void conn_read(struct conn *c, void *data, uint64_t start, uint64_t len, unsigned int tag);
 void conn_flush(struct conn *c, unsigned int tag);
 void conn_tick(struct conn *c);
 void conn_update(struct conn *c);

@@ -45,6 +45,7 @@ struct daemon {
 
 	struct stream stream;
 	struct tap *tap;
+	struct verify verify;
 	struct report report;
 	struct stats sampled, printed;
 	struct figures figures, lines;
@@ -87,11 +88,13 @@ void commands_begin(struct daemon *d);
 void commands_run(struct daemon *d);
 bool commands_mark_dirty(void *owner, const char *volume);
 void commands_tell(void *owner, enum report_change change, const struct repagent_volume_info *v);
+void commands_verified(void *owner, unsigned int volume);
 void commands_reader_changed(void *owner, enum reader_state before);
 
 /* status.c */
 struct json_object *status_all(struct daemon *d);
 struct json_object *status_volumes(struct daemon *d);
+struct json_object *status_verify(const struct daemon *d, unsigned int i);
 struct json_object *status_reader(struct daemon *d);
 double status_time(const struct daemon *d, uint64_t monotonic);
 

@@ -291,6 +291,10 @@ static int serve(struct daemon *d, uint64_t until, bool *done)
 		return r;
 	if (d->stream.next != before)
 		d->rested = false;
+	r = d->stop_by ? 0 : verify_run(&d->verify, &d->stream, d->tap->connected, d->loop.now);
+	if (r < 0)
+		return r;
+	until = until < d->verify.deadline ? until : d->verify.deadline;
 	if (d->tap->connected != d->hub_told)
 		tell_hub(d);
 	*done = d->stop_by && (d->stream.acked >= d->stream.end || d->stop_now ||
@@ -302,7 +306,7 @@ static int serve(struct daemon *d, uint64_t until, bool *done)
 static int new_tap(struct daemon *d)
 {
 	struct tap *tap = uri_is_rephub(d->cfg->taps.all) ? logtap_new(d->cfg, &d->loop, &d->stream) :
-			  mirror_new(d->cfg, &d->loop, &d->stream);
+			  mirror_new(d->cfg, &d->loop, &d->stream, &d->verify);
 
 	if (!tap)
 		return -ENOMEM;
@@ -340,6 +344,7 @@ static int attach(struct daemon *d, struct ring *ring)
 	memset(&d->figures, 0, sizeof(d->figures));
 	memset(&d->lines, 0, sizeof(d->lines));
 	d->ring = ring;
+	verify_init(&d->verify);
 	r = stream_open(&d->stream, ring);
 	if (r < 0)
 		return r;
@@ -361,6 +366,7 @@ static void detach(struct daemon *d)
 	if (d->tap)
 		d->tap->ops->free(d->tap);
 	d->tap = NULL;
+	verify_stop(&d->verify, d->loop.now);
 	epoll_ctl(d->loop.epfd, EPOLL_CTL_DEL, d->ring->fd, NULL);
 	if (d->ring == &d->own)
 		group_close(d->ring);
@@ -570,6 +576,8 @@ static int begin(struct daemon *d)
 	d->next_protect = UINT64_MAX;
 	d->report.tell = commands_tell;
 	d->report.owner = d;
+	d->verify.ended = commands_verified;
+	d->verify.owner = d;
 	jobs_init(&d->jobs, &d->loop, d);
 	reader_init(&d->reader, &d->loop, d->cfg->group, commands_reader_changed, d);
 	d->loop.epfd = epoll_create1(EPOLL_CLOEXEC);

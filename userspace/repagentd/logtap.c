@@ -78,7 +78,8 @@ struct out {
  * @marking:	volumes are being marked dirty; @which: index of the one, or -1
  * @next_mark:	not before, ns
  * @unsure:	volumes are to be looked at again: see doubt()
- * @got:	HELLO, or the read of the session block, was answered
+ * @got:	HELLO, or the read of the session block, was answered; @error: why
+ *		the latter failed, or 0
  * @block, @hello: for these two
  * @session:	of the block
  * @known:	whom we spoke to last
@@ -119,6 +120,7 @@ struct logtap {
 	bool unsure;
 	uint64_t next_mark;
 	bool got;
+	int error;
 	struct conn conn;
 	unsigned char hello[FRAME_ALIGN];
 	unsigned char block[SESSION_SIZE];
@@ -231,12 +233,13 @@ int lose(struct logtap *l, enum conn_fault what, const char *fmt, ...)
 	return stream_hub(l->stream, false, kind[what].reason);
 }
 
-static void replied(struct conn *c, enum conn_op op, unsigned int tag)
+static void replied(struct conn *c, enum conn_op op, unsigned int tag, int error)
 {
 	struct logtap *l = c->owner;
 
 	if (op == OP_READ || tag == TAG_HELLO) {
 		l->got = true;
+		l->error = error;
 	} else if (op == OP_FLUSH) {
 		l->durable = l->flushing;
 		l->flushing = 0;
@@ -425,6 +428,9 @@ static int judge_session(struct logtap *l)
 	char error[FRAME_ERROR_MAX];
 	int r;
 
+	if (l->error)
+		return lose(l, FAULT_LOST, "the session block cannot be read: %s; look at the hub's log",
+			    strerror(l->error));
 	if (!session_decode(s, l->block, error))
 		return lose(l, FAULT_REFUSED, "what listens there is no rephub that this daemon understands: %s", error);
 	if (s->state != SESSION_ACCEPTING)

@@ -34,11 +34,29 @@
 
 #define TICK		NSEC_PER_SEC
 #define LOOK		NSEC_PER_MSEC
+#define MIN_DIFFERENCE	512
 #define ZERO_PIECE	(256 * KIB)	/* of zeroes that must be written */
 
 static unsigned char zero_page[ZERO_PIECE];	/* never written: costs no memory */
 
 enum mirror_state { DOWN, CONNECT, STREAM, RETIRE };
+
+/*
+ * struct check - a VERIFY record that is being compared.  Its epoch waits for it, so that the ring keeps the payload.
+ *
+ *	FREE ──read sent──► READING ──reply──► READ ──the same────────► FREE
+ *						    ──written anew────► FREE (the write belongs to the epoch)
+ * @error:	errno of the read
+ * @tag:	of the epoch
+ * @buf:	of REPAGENT_MAX_VERIFY bytes, made when it is needed first
+ */
+struct check {
+	enum { CHECK_FREE, CHECK_READING, CHECK_READ } state;
+	int error;
+	unsigned int tag;
+	struct record record;
+	unsigned char *buf;
+};
 
 /*
  * struct target - a volume and its connection.
@@ -77,8 +95,8 @@ struct mirror {
 	uint64_t sent;			/* of record, bytes that are on their way */
 	bool zeroes;			/* ... and whether it is nothing but zeroes */
 	bool dry;
-	bool verify_told;
 	bool paused;			/* DOWN lasts until that is over */
+	struct check check[VERIFY_CHUNKS];
 	struct target target[REPAGENT_MAX_VOLUMES];
 	struct target *end;
 };
@@ -114,6 +132,17 @@ static void go_down(struct mirror *m)
 		m->pause = m->cfg->retry_max;
 }
 
+/* What is not acknowledged will be sent again. Checks are not made twice: verify.c asks for another record. */
+static void forget_sent(struct mirror *m)
+{
+	unsigned int i;
+
+	m->record.seq = 0;
+	epochs_init(&m->epochs, &m->epochs.limits);
+	for (i = 0; i < VERIFY_CHUNKS; i++)
+		m->check[i].state = CHECK_FREE;
+}
+
 /* Where else to send it, or nowhere: tell the kernel and the operator. */
 static int lose(struct mirror *m, const struct target *t, enum conn_fault what,
 		const char *why)
@@ -143,8 +172,7 @@ static int lose(struct mirror *m, const struct target *t, enum conn_fault what,
 
 	if (what == FAULT_FULL)
 		m->pause = m->cfg->retry_full;
-	m->record.seq = 0;
-	epochs_init(&m->epochs, &m->epochs.limits);
+	forget_sent(m);
 	if (m->state != STREAM) {
 		go_down(m);
 		return 0;
@@ -154,16 +182,21 @@ static int lose(struct mirror *m, const struct target *t, enum conn_fault what,
 	return 0;
 }
 
-static void replied(struct conn *c, enum conn_op op, unsigned int tag)
+/* The tag of a read is the index of its check, that of others their epoch's. */
+static void replied(struct conn *c, enum conn_op op, unsigned int tag, int error)
 {
 	struct mirror *m = c->owner;
 
 	if (m->state != STREAM)
 		return;
-	if (op == OP_FLUSH)
+	if (op == OP_FLUSH) {
 		epochs_flushed(&m->epochs);
-	else
+	} else if (op == OP_READ) {
+		m->check[tag].state = CHECK_READ;
+		m->check[tag].error = error;
+	} else {
 		epochs_reply(&m->epochs, tag);
+	}
 }
 
 /* Open the connection of the volume at index @i.  False: lose() was called. */
@@ -240,6 +273,17 @@ static void report_connected(const struct mirror *m)
 				 t->conn.trims ? "" : ", no trim");
 }
 
+/* What is compared is read in one request. */
+static void limit_chunks(struct mirror *m)
+{
+	const struct target *t;
+
+	m->tap.verify->max = REPAGENT_MAX_VERIFY;
+	for (t = m->target; t < m->end; t++)
+		while (t->id && m->tap.verify->max > t->conn.max_request)
+			m->tap.verify->max /= 2;
+}
+
 static int go_stream(struct mirror *m)
 {
 	int r = stream_rewind(m->stream);
@@ -247,8 +291,8 @@ static int go_stream(struct mirror *m)
 	if (r < 0)
 		return r;
 	report_connected(m);
-	epochs_init(&m->epochs, &m->epochs.limits);
-	m->record.seq = 0;
+	forget_sent(m);
+	limit_chunks(m);
 	m->state = STREAM;
 	m->deadline = UINT64_MAX;
 	m->tap.connected = true;
@@ -348,8 +392,92 @@ static bool send_record(struct mirror *m)
 	return true;
 }
 
+/*
+ * Have the replica read where a VERIFY record is. What overlaps and came before has been answered, and nothing that
+ * comes behind it is sent meanwhile. Return whether that is on its way.
+ */
+static bool send_check(struct mirror *m)
+{
+	const struct record *r = &m->record;
+	struct conn *c = &m->target[r->volume].conn;
+	struct check *k = m->check;
+
+	while (k < m->check + VERIFY_CHUNKS && k->state != CHECK_FREE)
+		k++;
+	if (k == m->check + VERIFY_CHUNKS || !epochs_room(&m->epochs) ||
+	    !conn_takes(c, r->offset, r->offset + r->length, 0))
+		return false;
+	epochs_add(&m->epochs, r->seq, r->payload_len, m->loop->now);
+	k->tag = epochs_send(&m->epochs, (unsigned int)r->volume);
+	k->record = *r;
+	k->state = CHECK_READING;
+	conn_read(c, k->buf, r->offset, r->length, (unsigned int)(k - m->check));
+	return true;
+}
+
+/* Bytes of the sectors that differ; where they begin and end. */
+static uint64_t compare(const struct check *k, uint64_t *first, uint64_t *last)
+{
+	const unsigned char *is = k->buf, *should = k->record.payload;
+	uint64_t at, differed = 0;
+
+	if (!k->error && !memcmp(is, should, k->record.length))
+		return 0;
+	for (at = 0; at < k->record.length; at += MIN_DIFFERENCE) {
+		if (!k->error && !memcmp(is + at, should + at, MIN_DIFFERENCE))
+			continue;
+		if (!differed)
+			*first = at;
+		*last = at + MIN_DIFFERENCE;
+		differed += MIN_DIFFERENCE;
+	}
+	return differed;
+}
+
+/* Replies to checks have come, and nothing was sent since. */
+static void take_checks(struct mirror *m)
+{
+	uint64_t first = 0, last = 0, differed;
+	char size[HUMAN_MAX];
+	struct check *k;
+
+	for (k = m->check; k < m->check + VERIFY_CHUNKS; k++) {
+		struct target *t = &m->target[k->record.volume];
+
+		/* With the connection the check is lost. */
+		if (k->state != CHECK_READ || k->error == ENOTCONN || t->conn.fault)
+			continue;
+		k->state = CHECK_FREE;
+		differed = compare(k, &first, &last);
+		verify_compared(m->tap.verify, &k->record, differed);
+		if (!differed) {
+			epochs_reply(&m->epochs, k->tag);
+			continue;
+		}
+		log_err("volume %s: the replica %s at byte %" PRIu64 ": %s written anew", name_of(m, t),
+			k->error ? "cannot be read" : "is not what was written", k->record.offset + first,
+			human_size(size, last - first));
+		conn_write(&t->conn, (const char *)k->record.payload + first, k->record.offset + first,
+			   last - first, k->tag);
+	}
+}
+
+/* There has to be memory for what a check reads. */
+static bool can_check(struct mirror *m)
+{
+	unsigned int i;
+
+	for (i = 0; i < VERIFY_CHUNKS; i++) {
+		if (!m->check[i].buf)
+			m->check[i].buf = malloc(REPAGENT_MAX_VERIFY);
+		if (!m->check[i].buf)
+			return false;
+	}
+	return true;
+}
+
 /* Whether a record is anything to be sent to the hub. */
-static bool to_be_sent(struct mirror *m, const struct record *r)
+static bool to_be_sent(struct mirror *m, const struct record *r, bool verified)
 {
 	switch (r->type) {
 	case REPAGENT_REC_WRITE:
@@ -359,10 +487,7 @@ static bool to_be_sent(struct mirror *m, const struct record *r)
 	case REPAGENT_REC_DISCARD:
 		return m->target[r->volume].conn.trims;
 	case REPAGENT_REC_VERIFY:
-		if (!m->verify_told)
-			log_notice("a stock NBD server cannot verify: VERIFY records are passed over");
-		m->verify_told = true;
-		return false;
+		return verified && r->length <= m->target[r->volume].conn.max_request && can_check(m);
 	default:
 		return false;
 	}
@@ -402,7 +527,7 @@ static int take(struct mirror *m)
 				    (r->type == REPAGENT_REC_RESYNC &&
 				     all_zero(r->payload, r->payload_len));
 			moved = true;
-			if (!to_be_sent(m, r)) {
+			if (!to_be_sent(m, r, verify_takes(m->tap.verify, r))) {
 				epochs_add(&m->epochs, r->seq, r->payload_len, m->loop->now);
 				r->seq = 0;
 				continue;
@@ -410,7 +535,7 @@ static int take(struct mirror *m)
 		}
 		c = &m->target[r->volume].conn;
 		conn_check_size(c, r->offset + r->length);
-		if (c->fault || !send_record(m))
+		if (c->fault || !(r->type == REPAGENT_REC_VERIFY ? send_check(m) : send_record(m)))
 			return moved;
 		r->seq = 0;
 	}
@@ -435,6 +560,7 @@ static int stream_on(struct mirror *m)
 	bool more;
 	int r;
 
+	take_checks(m);
 	do {
 		r = take(m);
 		if (r < 0 || m->state != STREAM)
@@ -562,8 +688,13 @@ static uint64_t mirror_deadline(const struct tap *tap)
 
 static void mirror_free(struct tap *tap)
 {
-	close_all(to_mirror(tap));
-	free(tap);
+	struct mirror *m = to_mirror(tap);
+	unsigned int i;
+
+	close_all(m);
+	for (i = 0; i < VERIFY_CHUNKS; i++)
+		free(m->check[i].buf);
+	free(m);
 }
 
 /*
@@ -584,8 +715,7 @@ static int mirror_pause(struct tap *tap, bool on)
 	}
 	snprintf(tap->why, sizeof(tap->why), "paused");
 	tap->connected = false;
-	m->record.seq = 0;
-	epochs_init(&m->epochs, &m->epochs.limits);
+	forget_sent(m);
 	m->pause = m->cfg->retry_min;
 	if (m->state == STREAM) {
 		m->state = RETIRE;
@@ -617,11 +747,12 @@ static uint64_t at_least_one(uint64_t a, uint64_t b)
  * @cfg: the configuration; must outlive the tap
  * @loop: the loop it lives on
  * @stream: where the records come from
+ * @verify: which of them to compare
  *
  * Return: the tap, or NULL without memory.
  */
-struct tap *mirror_new(const struct config *cfg, struct loop *loop,
-		       struct stream *stream)
+struct tap *mirror_new(const struct config *cfg, struct loop *loop, struct stream *stream,
+		       struct verify *verify)
 {
 	struct mirror *m = calloc(1, sizeof(*m));
 
@@ -629,6 +760,7 @@ struct tap *mirror_new(const struct config *cfg, struct loop *loop,
 		return NULL;
 	m->tap.ops = &mirror_ops;
 	m->tap.kind = "mirror";
+	m->tap.verify = verify;
 	m->cfg = cfg;
 	m->loop = loop;
 	m->stream = stream;

@@ -12,6 +12,8 @@
 #include "../common/parse.h"
 #include "stats.h"
 
+#define SHORTEST	(50 * NSEC_PER_MSEC)	/* that a rate is taken of */
+
 static uint64_t growth(uint64_t new, uint64_t old)
 {
 	return new > old ? new - old : 0;
@@ -83,7 +85,7 @@ void stats_lag(struct figures *f, const struct stream *s, const struct report *r
 }
 
 /**
- * stats_take - work out the figures, and start counting anew
+ * stats_take - work out the figures, and start counting anew; where too little time has passed for a rate, only the lag
  * @st: the counters
  * @f: in and out, for rates are smoothed
  * @s: the stream, refreshed
@@ -97,6 +99,8 @@ void stats_take(struct stats *st, struct figures *f, const struct stream *s,
 	double rate;
 
 	stats_lag(f, s, rep, now);
+	if (passed < SHORTEST)
+		return;
 	f->in_bytes = per_second(growth(s->produced, st->produced), passed);
 	f->in_records = per_second(growth(s->info.head, st->head), passed);
 	f->out_bytes = per_second(growth(s->settled, st->settled), passed);

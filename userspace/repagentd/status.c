@@ -59,6 +59,32 @@ double status_time(const struct daemon *d, uint64_t monotonic)
 	return (double)ts.tv_sec + (double)ts.tv_nsec / 1e9 - ((double)d->loop.now - (double)monotonic) / 1e9;
 }
 
+/**
+ * status_verify - what query-volumes says of a volume's comparison with its replica
+ * @d: the daemon
+ * @i: index of the volume
+ *
+ * Return: an object, or NULL if there was none.
+ */
+struct json_object *status_verify(const struct daemon *d, unsigned int i)
+{
+	const struct verify_volume *v = &d->verify.volume[i];
+	uint64_t size = d->stream.volume[i].info.sectors << 9;
+	bool is_over = v->state == VERIFY_DONE || v->state == VERIFY_STOPPED;
+	struct json_object *o;
+
+	if (v->state == VERIFY_NEVER)
+		return NULL;
+	o = json_object_new_object();
+	add_text(o, "state", verify_state_name(v->state));
+	add_number(o, "total", size);
+	add_number(o, "left", v->state == VERIFY_DONE || v->reached > size ? 0 : size - v->reached);
+	add_number(o, "differed", v->differed);
+	add_number(o, "skipped", v->skipped);
+	add(o, "ended", is_over ? number(status_time(d, v->ended), 3) : NULL);
+	return o;
+}
+
 static struct json_object *volume_object(struct daemon *d, unsigned int i)
 {
 	const struct repagent_volume_info *v = &d->stream.volume[i].info;
@@ -77,7 +103,8 @@ static struct json_object *volume_object(struct daemon *d, unsigned int i)
 	add_number(o, "resyncs", v->resyncs);
 	add(o, "resync", v->image == REPAGENT_IMAGE_RESYNC ?
 	    bytes_of(r->total, v->resync_left << 9) : NULL);
-	add(o, "busy", v->busy_seq ? json_object_new_uint64(v->busy_seq) : NULL);
+	add(o, "verify", status_verify(d, i));
+	add(o, "busy", r->busy_told ? json_object_new_uint64(r->busy_seq) : NULL);
 	add(o, "tap", uri_for_volume(&d->cfg->taps, d->cfg->group, v->name, uri, error) ?
 	    json_object_new_string(uri) : NULL);
 	return o;
@@ -144,18 +171,25 @@ static const char *state_word(const struct daemon *d)
 	return d->paused ? "paused" : capture_word(d->stream.info.capture);
 }
 
-/* The first volume that something is wrong with, or NULL. */
-static const struct repagent_volume_info *first_torn(const struct daemon *d)
+/*
+ * The first volume that something is wrong with, or NULL: one that holds up the stream, which no write does by being under
+ * way for a moment; else one that is not clean.
+ */
+static const struct repagent_volume_info *first_torn(const struct daemon *d, bool *stuck)
 {
+	const struct repagent_volume_info *torn = NULL;
 	unsigned int i;
 
 	for (i = 0; i < REPAGENT_MAX_VOLUMES; i++) {
 		const struct repagent_volume_info *v = &d->stream.volume[i].info;
 
-		if (v->id && (v->image != REPAGENT_IMAGE_CLEAN || v->busy_seq))
+		*stuck = v->id && d->report.volume[i].busy_told;
+		if (*stuck)
 			return v;
+		if (v->id && v->image != REPAGENT_IMAGE_CLEAN && !torn)
+			torn = v;
 	}
-	return NULL;
+	return torn;
 }
 
 /* Why the replica does not follow every write, and what helps; both empty if it does. */
@@ -164,6 +198,7 @@ static void explain(const struct daemon *d, char *why, const char **remedy)
 	const struct repagent_info *i = &d->stream.info;
 	const struct repagent_volume_info *v;
 	char left[HUMAN_MAX];
+	bool stuck;
 
 	*why = '\0';
 	*remedy = "";
@@ -180,15 +215,15 @@ static void explain(const struct daemon *d, char *why, const char **remedy)
 	} else if (i->capture != REPAGENT_CAPTURE_STREAM) {
 		snprintf(why, SENTENCE_MAX, "%s: %s", capture_word(i->capture), reason_words(i->reason));
 		*remedy = reason_remedy(i->reason);
-	} else if ((v = first_torn(d))) {
-		if (v->image == REPAGENT_IMAGE_CLEAN)
+	} else if ((v = first_torn(d, &stuck))) {
+		if (stuck)
 			snprintf(why, SENTENCE_MAX, "volume %s: a write to its origin device does not end and holds back the stream",
 				 v->name);
 		else
 			snprintf(why, SENTENCE_MAX, "volume %s: %s to be resynced (%s)", v->name,
 				 human_size(left, (v->image == REPAGENT_IMAGE_RESYNC ? v->resync_left :
 						   v->dirty) << 9), reason_words(v->reason));
-		*remedy = v->image == REPAGENT_IMAGE_CLEAN ? "Look at the origin device." :
+		*remedy = stuck ? "Look at the origin device." :
 			  reason_remedy(v->reason);
 	}
 }

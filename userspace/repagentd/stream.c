@@ -453,6 +453,29 @@ int stream_emit(struct stream *s, unsigned int type, const char *label, uint64_t
 }
 
 /**
+ * stream_verify - have a range read into the stream, to be compared
+ * @s: the stream
+ * @id: of the volume
+ * @offset, @length: bytes, multiples of 512; as REPAGENT_IOC_EMIT has it
+ *
+ * Nothing may come of it: it is dropped where the group does not stream when its turn comes.
+ *
+ * Return: 0, -EAGAIN if the group does not stream or has enough of them on their
+ * way, -ENOSPC if the ring has no room, or another negative errno.
+ */
+int stream_verify(struct stream *s, uint16_t id, uint64_t offset, uint64_t length)
+{
+	struct repagent_emit emit = {
+		.type = REPAGENT_REC_VERIFY,
+		.volume = id,
+		.sector = offset >> SECTOR_SHIFT,
+		.nr_sectors = length >> SECTOR_SHIFT,
+	};
+
+	return s->ring->ops->emit(s->ring, &emit);
+}
+
+/**
  * stream_dirty - what the stream lacks of a volume
  * @s: the stream
  * @dirty: in and out, as REPAGENT_IOC_DIRTY has it

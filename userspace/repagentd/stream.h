@@ -81,6 +81,7 @@ uint64_t stream_oldest_time(const struct stream *s);
 int stream_ack(struct stream *s, uint64_t seq);
 int stream_hub(struct stream *s, bool connected, unsigned int reason);
 int stream_emit(struct stream *s, unsigned int type, const char *label, uint64_t *seq);
+int stream_verify(struct stream *s, uint16_t id, uint64_t offset, uint64_t length);
 int stream_dirty(struct stream *s, struct repagent_dirty *dirty);
 int stream_wait(struct stream *s, uint64_t seq);
 void stream_woken(struct stream *s);

@@ -9,6 +9,7 @@
 #include "config.h"
 #include "loop.h"
 #include "stream.h"
+#include "verify.h"
 
 struct json_object;
 struct tap;
@@ -53,6 +54,7 @@ struct tap_ops {
  * @uri:	of the hub; empty where each volume has its own
  * @connected:	the hub takes the stream
  * @why:	why it does not
+ * @verify:	knows which VERIFY records to compare; NULL: they go to the hub
  * @mark_dirty:	of whoever made the tap: have a volume, or with NULL all, read
  *		again as a whole.  Return whether it began: ops.marked tells the end
  * @owner:	for mark_dirty
@@ -63,13 +65,13 @@ struct tap {
 	char uri[URI_MAX];
 	bool connected;
 	char why[600];
+	struct verify *verify;
 	bool (*mark_dirty)(void *owner, const char *volume);
 	void *owner;
 };
 
-struct tap *mirror_new(const struct config *cfg, struct loop *loop,
-		       struct stream *stream);
-struct tap *logtap_new(const struct config *cfg, struct loop *loop,
-		       struct stream *stream);
+struct tap *mirror_new(const struct config *cfg, struct loop *loop, struct stream *stream,
+		       struct verify *verify);
+struct tap *logtap_new(const struct config *cfg, struct loop *loop, struct stream *stream);
 
 #endif /* REPAGENT_TAP_H */

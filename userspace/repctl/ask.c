@@ -195,6 +195,134 @@ const struct command cmd_resync = {
 	run_resync
 };
 
+/* --- verify ----------------------------------------------------------------- */
+
+enum { OPT_RATE = 256, OPT_BACKGROUND };
+
+static const struct option verify_options[] = {
+	{ "rate",	required_argument, NULL, OPT_RATE },
+	{ "background",	no_argument, NULL, OPT_BACKGROUND },
+	{ "help",	no_argument, NULL, 'h' },
+	{ NULL, 0, NULL, 0 }
+};
+
+/* The volume's last comparison, of what query-volumes returned; or NULL. */
+static struct json_object *comparison(struct json_object *volumes, const char *name)
+{
+	size_t i;
+
+	for (i = 0; i < length_of(volumes); i++) {
+		struct json_object *v = json_object_array_get_idx(volumes, i);
+
+		if (!strcmp(get_text(v, "volume"), name))
+			return get(v, "verify");
+	}
+	return NULL;
+}
+
+/* What became of one volume. */
+static int tell_comparison(const char *name, struct json_object *o)
+{
+	uint64_t differed = get_number(o, "differed"), skipped = get_number(o, "skipped");
+	char a[HUMAN_MAX], b[HUMAN_MAX];
+
+	if (!o || strcmp(get_text(o, "state"), "done"))
+		return fail("volume %s: the comparison was stopped", name);
+	if (differed || skipped)
+		return fail("volume %s: %s differed and was written anew, %s could not be read; the daemon's log has the places",
+			    name, human_size(a, differed), human_size(b, skipped));
+	printf("%s: %s compared, and the same at the hub\n", name, human_size(a, get_number(o, "total")));
+	return EXIT_FINE;
+}
+
+/* Until all is compared. */
+static int follow_comparison(struct client *c, const char *group, struct json_object *names)
+{
+	static const struct timespec pause = { .tv_nsec = 300000000 };
+	struct json_object *volumes, *o;
+	char a[HUMAN_MAX], b[HUMAN_MAX];
+	const char *name;
+	int status, one;
+	bool going;
+	size_t i;
+
+	do {
+		nanosleep(&pause, NULL);
+		status = ask(c, group, "query-volumes", NULL, &volumes);
+		going = false;
+		for (i = 0; i < length_of(names) && !going && !status; i++) {
+			name = json_object_get_string(json_object_array_get_idx(names, i));
+			o = comparison(volumes, name);
+			going = !strcmp(get_text(o, "state"), "running") || !strcmp(get_text(o, "state"), "waiting");
+			if (going && isatty(STDERR_FILENO))
+				fprintf(stderr, "\r%s: %s, %s of %s to go\033[K", name, get_text(o, "state"),
+					human_size(a, get_number(o, "left")), human_size(b, get_number(o, "total")));
+		}
+		if (!going && isatty(STDERR_FILENO))
+			fprintf(stderr, "\r\033[K");
+		for (i = 0; i < length_of(names) && !going && status != EXIT_FAILED; i++) {
+			name = json_object_get_string(json_object_array_get_idx(names, i));
+			one = tell_comparison(name, comparison(volumes, name));
+			status = one ? one : status;
+		}
+		json_object_put(volumes);
+	} while (going && !status);
+	return status;
+}
+
+static int run_verify(int argc, char **argv)
+{
+	struct json_object *arguments, *result;
+	char error[CLIENT_ERROR_MAX];
+	const char *group, *volume = NULL;
+	bool background = false;
+	struct client client;
+	uint64_t rate = 0;
+	int c, status;
+
+	while ((c = next_option(argc, argv, ":", verify_options, &status)) != -1) {
+		if (c == OPTION_ERROR)
+			return status;
+		if (c == OPT_BACKGROUND)
+			background = true;
+		else if (!parse_size(optarg, &rate) || !rate)
+			return usage_error("--rate '%s': expected bytes a second, such as 50M", optarg);
+	}
+	if (!take_group(argc, argv, &group))
+		return EXIT_WRONG_USAGE;
+	if (optind < argc)
+		volume = argv[optind++];
+	if (optind < argc)
+		return usage_error("'%s' is too much: expected a group, and one volume or none", argv[optind]);
+	if (!group_exists(group))
+		return no_such_group(group);
+	if (!connect_daemon(&client, group, error))
+		return no_daemon(group, error);
+	arguments = json_object_new_object();
+	if (volume)
+		put_text(arguments, "volume", volume);
+	if (rate)
+		put_number(arguments, "rate", rate);
+	status = ask(&client, group, "verify", arguments, &result);
+	if (!status && background)
+		remark("the comparison began; to see what it finds: repctl events %s --follow", group);
+	else if (!status)
+		status = follow_comparison(&client, group, get(result, "volumes"));
+	json_object_put(result);
+	client_close(&client);
+	return status;
+}
+
+const struct command cmd_verify = {
+	"verify", "GROUP [VOLUME] [--rate BYTES] [--background]",
+	"Compare volumes with their replicas, and mend these",
+	"The VM goes on, and so does the stream. What differs is written to the replica anew.\n"
+	"      --rate BYTES  a second, at most; for example 50M\n"
+	"      --background  do not wait for the end\n"
+	"\nThe exit status is 0 if all was the same.\n",
+	run_verify
+};
+
 static int simple(int argc, char **argv, const char *command, const char *done)
 {
 	const char *group, *ignored;

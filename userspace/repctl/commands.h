@@ -18,6 +18,7 @@ extern const struct command cmd_resume;
 extern const struct command cmd_resync;
 extern const struct command cmd_status;
 extern const struct command cmd_unprotect;
+extern const struct command cmd_verify;
 extern const struct command cmd_volumes;
 
 #endif /* REPAGENT_COMMANDS_H */
