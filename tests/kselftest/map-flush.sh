@@ -7,7 +7,7 @@
 # shellcheck source=tests/kselftest/lib.sh
 . ./lib.sh
 
-plan 9
+plan 10
 modprobe dm-repagent || die "no module"
 modprobe -q dm-flakey || ktap_skip_all "no dm-flakey"
 clear_ms() { # MS: from the next look on, which a resume plans
@@ -27,11 +27,16 @@ replace() { # TABLE: of the origin; without a flush
 }
 NAME=$PREFIX-v0
 create_volume "$NAME" "$ORIGIN" "$GROUP" v0 meta "$META" region 64
+# A second volume, whose disk is well: what its flushes say is no business of the first one's.
+make_origin ORIGIN1 loop 16
+make_origin META1 loop 1
+create_volume "$PREFIX-v1" "$ORIGIN1" "$GROUP" v1 meta "$META1" region 64
 hub_image v0 16
-start_ringcheck --replica "v0=$HUB/v0"
-wait_synced 60 "$NAME"
-set_now() { # sectors that are set
-	dd if="$META" of="$TMP/map" bs=64k iflag=direct status=none
+hub_image v1 16
+start_ringcheck --replica "v0=$HUB/v0" --replica "v1=$HUB/v1"
+wait_synced 60 "$NAME" "$PREFIX-v1"
+set_now() { # [META DEVICE]: sectors that are set
+	dd if="${1:-$META}" of="$TMP/map" bs=64k iflag=direct status=none
 	repctl map dump --set "$TMP/map" | awk '{ sum += $2 } END { print sum + 0 }'
 }
 set_is() { # SECTORS
@@ -46,10 +51,16 @@ dd if=/dev/urandom of="$(dev "$NAME")" bs=4k seek=64 count=1 oflag=direct conv=n
 wait_synced 20 "$NAME"
 check "a region that was written is set" set_is 128
 replace "0 32768 flakey $BACKING 0 0 3600 1 error_writes"
+dd if=/dev/urandom of="$(dev "$PREFIX-v1")" bs=4k seek=64 count=1 oflag=direct conv=notrunc status=none
 told() {
 	[[ $(kernel_log) == *"a flush of the origin failed"* ]]
 }
 check "a flush that failed is told" wait_for 30 told
+other_is_clear() {
+	[ "$(set_now "$META1")" = 0 ]
+}
+check "the other volume is cleared, by a flush of its own" wait_for 60 other_is_clear
+nap 6 # longer than it takes the cleaner to look again
 check "what the hub has is not cleared for it" set_is 128
 replace "$healthy"
 nap 1
@@ -59,12 +70,11 @@ nap 1
 check "... nor when it was resumed" set_is 128
 stop_ringcheck
 dm remove "$NAME"
-[ ! -e "/sys/class/repagent/$GROUP" ] || echo "$GROUP" > "/sys/class/repagent/$GROUP/forget"
 create_volume "$NAME" "$ORIGIN" "$GROUP" v0 meta "$META" region 64
-check "a volume that is made anew owes all" status_is "$NAME" dirty=32768
-start_ringcheck --replica "v0=$HUB/v0"
+start_ringcheck --replica "v0=$HUB/v0" --replica "v1=$HUB/v1"
 wait_synced 60 "$NAME"
-check "... and clears it when it was read" wait_for 30 set_is 0
+check "a volume that is made anew is cleared again" wait_for 30 set_is 0
 finish_ringcheck "$NAME"
+check "... when all of it was read" test "$(found resync_bytes)" -ge $((16 << 20))
 check "the stream is good, the replica is the disk" same "$ORIGIN" "$HUB/v0"
 ktap_finished
