@@ -308,23 +308,26 @@ static void flip(const char *path, uint64_t at)
 }
 
 /* A byte of an old segment: found when it is read, named, never given. */
-static void test_flipped_byte_in_old_segment(void **state)
+static void flip_old_segment(int level)
 {
 	static uint8_t buf[SIM_SECTORS * 512];
 	unsigned int found = 0, v;
 	char path[256], why[HUB_REASON_MAX], name[16];
 	const struct segment *s;
 
-	(void)state;
+	a.level = level;
 	sim_start(&a);
-	run(100);
+	run(level ? 400 : 100);
 	s = hub_find(hub, "vm0")->segment[1];
 	assert_true(s->sealed);
 	snprintf(path, sizeof(path), "%s/groups/vm0/journal/%s", dir, s->name);
 	reopen(0);
 	s = hub_find(hub, "vm0")->segment[1];
 	/* Every write in it gets a bad byte: what a view still needs of it cannot be read. */
-	for (uint32_t i = 0; i < s->nr_records; i++)
+	for (uint32_t i = 0; i < s->nr_frames && level; i++)
+		if (s->frame[i].flags & FRAME_ZSTD)
+			flip(path, SEGMENT_HEADER + s->frame[i].offset - s->start + FRAME_HEADER + s->frame[i].stored / 2);
+	for (uint32_t i = 0; i < s->nr_records && !level; i++)
 		if (s->record[i].len)
 			flip(path, SEGMENT_HEADER + s->frame[s->record[i].frame].offset - s->start +
 			     FRAME_HEADER + s->record[i].at + 100);
@@ -353,6 +356,18 @@ static void test_flipped_byte_in_old_segment(void **state)
 	}
 	assert_true(found > 10);
 	assert_non_null(strstr(sim_log, "damaged"));
+}
+
+static void test_flipped_byte_in_old_segment(void **state)
+{
+	(void)state;
+	flip_old_segment(0);
+}
+
+static void test_flipped_byte_in_compressed_segment(void **state)
+{
+	(void)state;
+	flip_old_segment(1);
 }
 
 /* Flipped in what was acknowledged, at the end of the journal, where all is read at the start. */
@@ -934,6 +949,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_torn_tail, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_torn_middle, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_flipped_byte_in_old_segment, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_flipped_byte_in_compressed_segment, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_flipped_byte_in_last_segment, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_lost_segment, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_lost_first_segment, setup, teardown),

@@ -629,7 +629,9 @@ bool segment_load(struct segment *s, struct replay *r)
 	frames = h.nr_frames * sizeof(s->frame[0]);
 	labels = h.nr_labels * sizeof(s->label[0]);
 	at = SEGMENT_HEADER + pages(records);
+	/* What cannot be read must be seen here, and not when the mapping is looked at. */
 	if (!room_for_labels(s, h.nr_labels) ||
+	    read_all(fd, s->record, records, SEGMENT_HEADER) != (ssize_t)records ||
 	    read_all(fd, s->frame, frames, at) != (ssize_t)frames ||
 	    read_all(fd, s->label, labels, at + frames) != (ssize_t)labels)
 		goto out;
@@ -639,9 +641,8 @@ bool segment_load(struct segment *s, struct replay *r)
 	s->first_time = h.first_time;
 	s->last_time = h.last_time;
 	s->end = h.end;
-	ok = map_records(s, fd) &&
-	     h.rest_crc == (frame_crc(s->record, records) ^ frame_crc(s->frame, frames) ^
-			    frame_crc(s->label, labels)) && index_sane(s);
+	ok = h.rest_crc == (frame_crc(s->record, records) ^ frame_crc(s->frame, frames) ^
+			    frame_crc(s->label, labels)) && index_sane(s) && map_records(s, fd);
 	s->sealed = ok;
 	if (!ok) {	/* as if it had not been there */
 		s->nr_records = s->nr_frames = s->nr_labels = 0;
@@ -657,6 +658,67 @@ out:
 /* ---- reading ------------------------------------------------------------- */
 
 /**
+ * segment_unpack - get all of a compressed frame's body
+ * @s: the segment
+ * @frame: which of its frames
+ * @scratch: 2 * FRAME_MAX bytes; the body is in the second half then
+ * @error: SEGMENT_ERROR_MAX bytes for what is wrong
+ *
+ * Return: 0 or a positive errno; EBADMSG: it is not what was written.
+ */
+int segment_unpack(const struct segment *s, uint32_t frame, void *scratch, char *error)
+{
+	const struct log_frame *f = &s->frame[frame];
+	uint64_t body = SEGMENT_HEADER + (f->offset - s->start) + FRAME_HEADER;
+	uint8_t *raw = (uint8_t *)scratch + FRAME_MAX;
+	ssize_t n = read_all(s->fd, scratch, f->stored, body);
+
+	if (n < 0) {
+		failed(error, "segment %s, offset %" PRIu64 ": %s", s->name, body, strerror(errno));
+		return EIO;
+	}
+	if (n == (ssize_t)f->stored && frame_crc(scratch, f->stored) == f->body_crc &&
+	    ZSTD_decompress(raw, FRAME_MAX, scratch, f->stored) == f->raw)
+		return 0;
+	failed(error, "segment %s, offset %" PRIu64 ": the frame of records %" PRIu64 " to %" PRIu64
+	       " is damaged: its bytes are not what was written", s->name, body, f->first, f->last);
+	return EBADMSG;
+}
+
+/**
+ * segment_check - is this a record's payload?
+ * @s: the segment
+ * @rec: the record
+ * @payload: rec->len bytes; NULL: there are not so many
+ * @error: SEGMENT_ERROR_MAX bytes for what is wrong
+ *
+ * Return: 0 or EBADMSG.
+ */
+int segment_check(const struct segment *s, const struct log_record *rec, const void *payload, char *error)
+{
+	if (payload && frame_crc(payload, rec->len) == rec->crc)
+		return 0;
+	failed(error, "segment %s, offset %" PRIu64 ": record %" PRIu64 " is damaged: its bytes are not what was written",
+	       s->name, SEGMENT_HEADER + (s->frame[rec->frame].offset - s->start) + FRAME_HEADER, rec->seq);
+	return EBADMSG;
+}
+
+/**
+ * segment_payload - where a record's payload is in its frame's raw body
+ * @s: the segment
+ * @rec: the record
+ * @raw: the body
+ *
+ * Return: NULL if that has not so many bytes.
+ */
+const uint8_t *segment_payload(const struct segment *s, const struct log_record *rec, const uint8_t *raw)
+{
+	const struct log_frame *f = &s->frame[rec->frame];
+
+	return rec->at <= f->raw && rec->len <= f->raw - rec->at ? raw + rec->at : NULL;
+}
+
+/**
  * segment_read - get a record's payload, and be sure of it
  * @s: the segment
  * @rec: the record
@@ -670,31 +732,25 @@ int segment_read(const struct segment *s, const struct log_record *rec, void *bu
 		 char *error)
 {
 	const struct log_frame *f = &s->frame[rec->frame];
-	uint64_t body = SEGMENT_HEADER + (f->offset - s->start) + FRAME_HEADER;
-	uint8_t *raw = (uint8_t *)scratch + FRAME_MAX;
+	uint64_t at = SEGMENT_HEADER + (f->offset - s->start) + FRAME_HEADER + rec->at;
+	const uint8_t *payload;
 	ssize_t n;
+	int err;
 
 	if (f->flags & FRAME_ZSTD) {
-		n = read_all(s->fd, scratch, f->stored, body);
-		if (n == (ssize_t)f->stored && frame_crc(scratch, f->stored) == f->body_crc &&
-		    ZSTD_decompress(raw, FRAME_MAX, scratch, f->stored) == f->raw &&
-		    rec->at <= f->raw && rec->len <= f->raw - rec->at)
-			memcpy(buf, raw + rec->at, rec->len);
-		else if (n >= 0)
-			goto bad;
-	} else {
-		n = read_all(s->fd, buf, rec->len, body + rec->at);
-		if (n >= 0 && n != (ssize_t)rec->len)
-			goto bad;
+		err = segment_unpack(s, rec->frame, scratch, error);
+		if (err)
+			return err;
+		payload = segment_payload(s, rec, (uint8_t *)scratch + FRAME_MAX);
+		err = segment_check(s, rec, payload, error);
+		if (!err)
+			memcpy(buf, payload, rec->len);
+		return err;
 	}
+	n = read_all(s->fd, buf, rec->len, at);
 	if (n < 0) {
-		failed(error, "segment %s, offset %" PRIu64 ": %s", s->name, body, strerror(errno));
+		failed(error, "segment %s, offset %" PRIu64 ": %s", s->name, at, strerror(errno));
 		return EIO;
 	}
-	if (frame_crc(buf, rec->len) == rec->crc)
-		return 0;
-bad:
-	failed(error, "segment %s, offset %" PRIu64 ": record %" PRIu64 " is damaged: its bytes are not what was written",
-	       s->name, body + rec->at, rec->seq);
-	return EBADMSG;
+	return segment_check(s, rec, n == (ssize_t)rec->len ? buf : NULL, error);
 }

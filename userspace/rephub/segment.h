@@ -101,6 +101,9 @@ bool segment_scan(struct segment *s, const uint8_t *group, struct replay *r, cha
 bool segment_was_durable(const struct segment *s, const uint8_t *group, const struct replay *r);
 bool segment_load(struct segment *s, struct replay *r);
 bool segment_seal(struct segment *s, const struct replay *r, char *error);
+int segment_unpack(const struct segment *s, uint32_t frame, void *scratch, char *error);
+int segment_check(const struct segment *s, const struct log_record *rec, const void *payload, char *error);
+const uint8_t *segment_payload(const struct segment *s, const struct log_record *rec, const uint8_t *raw);
 int segment_read(const struct segment *s, const struct log_record *rec, void *buf, void *scratch,
 		 char *error);
 uint64_t segment_size(const struct segment *s);
