@@ -454,6 +454,40 @@ static void test_lost_segment(void **state)
 	assert_string_equal(hub_find(hub, "vm0")->trouble, "");
 }
 
+/* Files that cannot be opened now are not taken for damaged: nothing is changed, and later all is there. */
+static void test_out_of_files(void **state)
+{
+	struct rlimit old, less;
+	char why[HUB_REASON_MAX];
+
+	(void)state;
+	sim_start(&a);
+	run(150);
+	assert_true(hub_find(hub, "vm0")->nr_segments > 6);
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &old), 0);
+	for (unsigned int i = 9; i < 24; i++) {
+		sim_disconnect(&a);
+		hub_close(hub);
+		hub = NULL;
+		less = old;
+		less.rlim_cur = i;
+		assert_int_equal(setrlimit(RLIMIT_NOFILE, &less), 0);
+		hub = a.hub = sim_hub(dir, SEGMENT, 0);
+		assert_int_equal(setrlimit(RLIMIT_NOFILE, &old), 0);
+		if (!hub_find(hub, "vm0")) {
+			assert_non_null(strstr(sim_log, "is not served"));
+			assert_null(hub_view_open(hub, "vm0", "disk0", "latest", why));
+			assert_int_equal(sim_connect(&a), EPERM);	/* its uuid is known, and it is not here */
+		} else {
+			assert_string_equal(hub_find(hub, "vm0")->trouble, "");
+		}
+	}
+	reopen(0);
+	assert_string_equal(hub_find(hub, "vm0")->trouble, "");
+	sim_compare(&a, a.acked);
+	sim_compare(&a, some_point());
+}
+
 /* The first segment is missing: the base is not what goes before the second, so nothing of that is used. */
 static void test_lost_first_segment(void **state)
 {
@@ -952,6 +986,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_flipped_byte_in_compressed_segment, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_flipped_byte_in_last_segment, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_lost_segment, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_out_of_files, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_lost_first_segment, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_folding, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_view_never_changes, setup, teardown),

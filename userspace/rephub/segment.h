@@ -97,7 +97,7 @@ int segment_take(struct segment *s, struct replay *r, const struct frame_header 
 		 const void *stored, void *raw, struct segment_frame *out, char *error);
 bool segment_fits(const struct segment *s, const struct frame_header *h, uint64_t limit);
 void segment_count(struct segment *s, const struct segment_frame *f, size_t size);
-bool segment_scan(struct segment *s, const uint8_t *group, struct replay *r, char *error);
+int segment_scan(struct segment *s, const uint8_t *group, struct replay *r, char *error);
 bool segment_was_durable(const struct segment *s, const uint8_t *group, const struct replay *r);
 bool segment_load(struct segment *s, struct replay *r);
 bool segment_seal(struct segment *s, const struct replay *r, char *error);
