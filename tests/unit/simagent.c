@@ -146,7 +146,11 @@ bool sim_add(struct simagent *a, unsigned int type, unsigned int volume, uint64_
 	}
 	if (!frame_add_record(&a->b, &r, payload))
 		return false;
-	a->op = realloc(a->op, (a->nr_ops + 1) * sizeof(*a->op));
+	if (a->nr_ops >= a->op_room) {
+		a->op_room = a->op_room ? 2 * a->op_room : 1024;
+		a->op = realloc(a->op, a->op_room * sizeof(*a->op));
+		assert_non_null(a->op);
+	}
 	a->op[a->nr_ops++] = (struct sim_op){ a->next, type, volume, sector, nr };
 	a->next++;
 	return true;

@@ -39,7 +39,7 @@ struct simagent {
 	struct frame_builder b;
 	uint8_t frame[FRAME_MAX], scratch[FRAME_MAX];
 	struct sim_op *op;
-	size_t nr_ops;
+	size_t nr_ops, op_room;
 	char reason[HUB_REASON_MAX];
 };
 

@@ -120,6 +120,11 @@ void bench_start(struct bench *b)
 	if (b->daemon)
 		return;
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	/* What cmocka does about them would have a daemon that crashed go on with the tests. */
+	signal(SIGSEGV, SIG_DFL);
+	signal(SIGBUS, SIG_DFL);
+	signal(SIGFPE, SIG_DFL);
+	signal(SIGILL, SIG_DFL);
 	sigemptyset(&set);
 	sigaddset(&set, SIGTERM);
 	sigaddset(&set, SIGUSR1);

@@ -308,23 +308,26 @@ static void flip(const char *path, uint64_t at)
 }
 
 /* A byte of an old segment: found when it is read, named, never given. */
-static void test_flipped_byte_in_old_segment(void **state)
+static void flip_old_segment(int level)
 {
 	static uint8_t buf[SIM_SECTORS * 512];
 	unsigned int found = 0, v;
 	char path[256], why[HUB_REASON_MAX], name[16];
 	const struct segment *s;
 
-	(void)state;
+	a.level = level;
 	sim_start(&a);
-	run(100);
+	run(level ? 400 : 100);
 	s = hub_find(hub, "vm0")->segment[1];
 	assert_true(s->sealed);
 	snprintf(path, sizeof(path), "%s/groups/vm0/journal/%s", dir, s->name);
 	reopen(0);
 	s = hub_find(hub, "vm0")->segment[1];
 	/* Every write in it gets a bad byte: what a view still needs of it cannot be read. */
-	for (uint32_t i = 0; i < s->nr_records; i++)
+	for (uint32_t i = 0; i < s->nr_frames && level; i++)
+		if (s->frame[i].flags & FRAME_ZSTD)
+			flip(path, SEGMENT_HEADER + s->frame[i].offset - s->start + FRAME_HEADER + s->frame[i].stored / 2);
+	for (uint32_t i = 0; i < s->nr_records && !level; i++)
 		if (s->record[i].len)
 			flip(path, SEGMENT_HEADER + s->frame[s->record[i].frame].offset - s->start +
 			     FRAME_HEADER + s->record[i].at + 100);
@@ -353,6 +356,18 @@ static void test_flipped_byte_in_old_segment(void **state)
 	}
 	assert_true(found > 10);
 	assert_non_null(strstr(sim_log, "damaged"));
+}
+
+static void test_flipped_byte_in_old_segment(void **state)
+{
+	(void)state;
+	flip_old_segment(0);
+}
+
+static void test_flipped_byte_in_compressed_segment(void **state)
+{
+	(void)state;
+	flip_old_segment(1);
 }
 
 /* Flipped in what was acknowledged, at the end of the journal, where all is read at the start. */
@@ -437,6 +452,40 @@ static void test_lost_segment(void **state)
 	assert_true(a.block.offset > good);
 	reopen(0);
 	assert_string_equal(hub_find(hub, "vm0")->trouble, "");
+}
+
+/* Files that cannot be opened now are not taken for damaged: nothing is changed, and later all is there. */
+static void test_out_of_files(void **state)
+{
+	struct rlimit old, less;
+	char why[HUB_REASON_MAX];
+
+	(void)state;
+	sim_start(&a);
+	run(150);
+	assert_true(hub_find(hub, "vm0")->nr_segments > 6);
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &old), 0);
+	for (unsigned int i = 9; i < 24; i++) {
+		sim_disconnect(&a);
+		hub_close(hub);
+		hub = NULL;
+		less = old;
+		less.rlim_cur = i;
+		assert_int_equal(setrlimit(RLIMIT_NOFILE, &less), 0);
+		hub = a.hub = sim_hub(dir, SEGMENT, 0);
+		assert_int_equal(setrlimit(RLIMIT_NOFILE, &old), 0);
+		if (!hub_find(hub, "vm0")) {
+			assert_non_null(strstr(sim_log, "is not served"));
+			assert_null(hub_view_open(hub, "vm0", "disk0", "latest", why));
+			assert_int_equal(sim_connect(&a), EPERM);	/* its uuid is known, and it is not here */
+		} else {
+			assert_string_equal(hub_find(hub, "vm0")->trouble, "");
+		}
+	}
+	reopen(0);
+	assert_string_equal(hub_find(hub, "vm0")->trouble, "");
+	sim_compare(&a, a.acked);
+	sim_compare(&a, some_point());
 }
 
 /* The first segment is missing: the base is not what goes before the second, so nothing of that is used. */
@@ -934,8 +983,10 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_torn_tail, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_torn_middle, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_flipped_byte_in_old_segment, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_flipped_byte_in_compressed_segment, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_flipped_byte_in_last_segment, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_lost_segment, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_out_of_files, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_lost_first_segment, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_folding, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_view_never_changes, setup, teardown),

@@ -518,6 +518,9 @@ void conn_close(struct conn *c)
 {
 	if (c->nbd && c->state == CONN_READY && !c->dead && conn_quiet(c))
 		nbd_aio_disconnect(c->nbd, 0);
+	/* A job that was forked just now may have it still, and then epoll would. */
+	if (c->nbd && !c->dead)
+		epoll_ctl(c->loop->epfd, EPOLL_CTL_DEL, nbd_aio_get_fd(c->nbd), NULL);
 	nbd_close(c->nbd);
 	c->nbd = NULL;
 	c->state = CONN_CLOSED;

@@ -651,6 +651,8 @@ static void free_peer(struct control *c, unsigned int i)
 
 	c->peer[i] = NULL;
 	c->subscribers -= p->subscribed;
+	/* A process that was forked just now may have it still, and then epoll would. */
+	epoll_ctl(c->loop->epfd, EPOLL_CTL_DEL, p->fd, NULL);
 	close(p->fd);
 	free(p->in.data);
 	free(p->out.data);

@@ -72,7 +72,9 @@ struct job *jobs_new(struct jobs *jobs)
 
 static void end(struct job *job)
 {
-	close(job->fd);		/* which takes it out of epoll as well: nobody else has it */
+	/* Another job that was forked just now may have it still, and then epoll would. */
+	epoll_ctl(job->jobs->loop->epfd, EPOLL_CTL_DEL, job->fd, NULL);
+	close(job->fd);
 	job->fd = -1;
 	if (job->got < sizeof(job->result)) {
 		job->result.result = DMDEV_FAILED;

@@ -295,39 +295,43 @@ static bool never_begun(const struct group *g, const char *name, bool last, uint
 }
 
 /*
- * Take in one segment. Return false if it is none of the journal, or cannot be read, and @bad says why.
- * If it is good only up to some place and was durable beyond, return true, and @bad says that.
+ * Take in one segment. Return EBADMSG if it is none of the journal, and @bad says why; another errno if
+ * it cannot be read. If it is good only up to some place and was durable beyond, return 0, and @bad says that.
  */
-static bool take_segment(struct group *g, struct segment *s, const struct first *first, bool last, uint64_t marked,
-			 char *bad)
+static int take_segment(struct group *g, struct segment *s, const struct first *first, bool last, uint64_t marked,
+			char *bad)
 {
+	int err;
+
 	if (!g->nr_segments && s->start != first->start) {
-		snprintf(bad, SEGMENT_ERROR_MAX, "the first segment is missing: expected %016" PRIx64 ".log, for what was before is in the base",
-			 first->start);
-		return false;
+		snprintf(bad, SEGMENT_ERROR_MAX, "the first segment is missing: expected %016" PRIx64
+			 ".log, for what was before is in the base", first->start);
+		return EBADMSG;
 	}
 	if (!follows(g, s)) {
 		if (!*bad)
 			snprintf(bad, SEGMENT_ERROR_MAX, "segment %s does not go on where the one before it ended",
 				 s->name);
-		return false;
+		return EBADMSG;
 	}
 	*bad = '\0';	/* it was known when this one was begun */
 	if (!g->nr_segments)
 		g->now = s->begin;
 	if (segment_load(s, &g->now))
-		return true;
-	if (segment_scan(s, g->uuid, &g->now, bad))
-		return true;
+		return 0;
+	err = segment_scan(s, g->uuid, &g->now, bad);
+	if (err != EBADMSG)
+		return err;
 	if (!last || s->end < marked || segment_was_durable(s, g->uuid, &g->now))
-		return true;
+		return 0;
 	hub_say(g->hub, LOG_NOTICE, "group %s: %s: it was never acknowledged, and is cut off", g->name, bad);
 	if (ftruncate(s->fd, (off_t)segment_size(s))) {
-		snprintf(bad, SEGMENT_ERROR_MAX, "segment %s cannot be cut: %s", s->name, strerror(errno));
-		return true;
+		err = errno;
+		snprintf(bad, SEGMENT_ERROR_MAX, "segment %s cannot be cut: %s", s->name, strerror(err));
+		return err;
 	}
 	*bad = '\0';
-	return true;
+	return 0;
 }
 
 static void remove_segment(const struct group *g, const char *name)
@@ -360,23 +364,34 @@ static bool recover(struct group *g, char **names, size_t nr, char *error)
 		remove_segment(g, *names);	/* it was folded, and still there */
 	for (i = 0; i < nr; i++) {
 		s = segment_open(g->journal, names[i], g->uuid, error);
-		if (!s && never_begun(g, names[i], i == nr - 1, marked)) {
+		err = s ? 0 : errno;
+		if (err == EBADMSG && never_begun(g, names[i], i == nr - 1, marked)) {
 			hub_say(g->hub, LOG_NOTICE, "group %s: %s: nothing was in it yet, it is removed", g->name,
 				error);
 			remove_segment(g, names[i]);
 			nr--;
 			break;
 		}
+		/* What cannot be read now may be good: nothing is touched, and the group not served. */
+		if (err && err != EBADMSG)
+			return false;
 		if (!s) {
 			if (!*bad)
 				snprintf(bad, sizeof(bad), "%s", error);
 			break;
 		}
-		if (!take_segment(g, s, &first, i == nr - 1, marked, bad) || !append_segment(g, s)) {
-			if (!*bad)
-				snprintf(bad, sizeof(bad), "out of memory");
+		err = take_segment(g, s, &first, i == nr - 1, marked, bad);
+		if (!err && !append_segment(g, s)) {
+			snprintf(bad, sizeof(bad), "out of memory");
+			err = ENOMEM;
+		}
+		if (err)
 			segment_put(s);
+		if (err == EBADMSG)
 			break;
+		if (err) {
+			snprintf(error, SEGMENT_ERROR_MAX, "%s", bad);
+			return false;
 		}
 		if (i < nr - 1 && !s->sealed && !segment_seal(s, &g->now, error))
 			hub_say(g->hub, LOG_WARNING, "group %s: %s", g->name, error);
@@ -660,7 +675,7 @@ bool hubgroup_mend(struct group *g, char *reason)
 		return false;
 	}
 	s = segment_open(g->journal, old->name, g->uuid, error);
-	if (!s || !segment_scan(s, g->uuid, &now, error) || s->end != g->durable.offset) {
+	if (!s || segment_scan(s, g->uuid, &now, error) || s->end != g->durable.offset) {
 		snprintf(reason, HUB_REASON_MAX, "%.150s", *error ? error : "what was durable is gone");
 		if (s)
 			segment_put(s);

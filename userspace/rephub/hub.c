@@ -179,7 +179,7 @@ struct hub *hub_open(const char *dir, const struct hub_options *o, char *error)
 {
 	struct hub *hub = calloc(1, sizeof(*hub));
 	char why[HUB_ERROR_MAX - 128];
-	int err;
+	int err, above;
 
 	if (!hub) {
 		snprintf(error, HUB_ERROR_MAX, "out of memory");
@@ -213,6 +213,12 @@ struct hub *hub_open(const char *dir, const struct hub_options *o, char *error)
 	if (!open_dir(hub->dir, "groups", &hub->groups, why) || fsync(hub->dir)) {
 		snprintf(error, HUB_ERROR_MAX, "%.200s: %.200s", dir, hub->groups < 0 ? why : strerror(errno));
 		goto failed;
+	}
+	/* A directory that was just made is found again after a power cut only if the one above knows of it. */
+	above = openat(hub->dir, "..", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (above >= 0) {
+		(void)fsync(above);
+		close(above);
 	}
 	if (!open_groups(hub, error))
 		goto failed;

@@ -209,7 +209,7 @@ struct segment *segment_create(int dir, uint64_t start, const struct replay *beg
  * @group: uuid
  * @error: SEGMENT_ERROR_MAX bytes
  *
- * Return: the segment, or NULL.
+ * Return: the segment, or NULL with errno; EBADMSG: it is none, or none of this group.
  */
 struct segment *segment_open(int dir, const char *name, const uint8_t *group, char *error)
 {
@@ -218,17 +218,20 @@ struct segment *segment_open(int dir, const char *name, const uint8_t *group, ch
 	uint64_t magic, start, created;
 	uint32_t version, crc;
 	char want[SEGMENT_NAME_MAX];
+	int err = EBADMSG;
 	ssize_t n;
 
 	if (!s) {
 		failed(error, "out of memory");
+		errno = ENOMEM;
 		return NULL;
 	}
 	snprintf(s->name, sizeof(s->name), "%s", name);
 	s->fd = openat(dir, name, O_RDWR | O_CLOEXEC);
 	n = s->fd < 0 ? -1 : read_all(s->fd, header, sizeof(header), 0);
 	if (n < 0) {
-		failed(error, "segment %s cannot be read: %s", name, strerror(errno));
+		err = errno;
+		failed(error, "segment %s cannot be read: %s", name, strerror(err));
 		goto bad;
 	}
 	memset(header + n, 0, sizeof(header) - (size_t)n);
@@ -254,6 +257,7 @@ struct segment *segment_open(int dir, const char *name, const uint8_t *group, ch
 		return s;
 bad:
 	segment_put(s);
+	errno = err;
 	return NULL;
 }
 
@@ -400,9 +404,10 @@ void segment_count(struct segment *s, const struct segment_frame *f, size_t size
  * @r: out: what the log has said up to s->end
  * @error: SEGMENT_ERROR_MAX bytes for what is wrong behind that
  *
- * Return: whether all of the file is good; else it is up to s->end.
+ * Return: 0 if all of the file is good; EBADMSG: it is up to s->end, and no further; another
+ * positive errno: that is not known, for it could not be read.
  */
-bool segment_scan(struct segment *s, const uint8_t *group, struct replay *r, char *error)
+int segment_scan(struct segment *s, const uint8_t *group, struct replay *r, char *error)
 {
 	uint8_t *buf = malloc(SCAN_BUFFER), *raw = malloc(FRAME_MAX);
 	struct replay *work = malloc(sizeof(*work));
@@ -411,7 +416,7 @@ bool segment_scan(struct segment *s, const uint8_t *group, struct replay *r, cha
 	uint64_t next = SEGMENT_HEADER;
 	struct segment_frame f;
 	struct frame_header h;
-	bool good = false;
+	int err = ENOMEM;
 	ssize_t n;
 
 	*r = s->begin;
@@ -427,16 +432,18 @@ bool segment_scan(struct segment *s, const uint8_t *group, struct replay *r, cha
 			at = 0;
 			n = read_all(s->fd, buf + have, SCAN_BUFFER - have, next);
 			if (n < 0) {
-				failed(error, "segment %s, offset %" PRIu64 ": %s", s->name, next, strerror(errno));
+				err = errno;
+				failed(error, "segment %s, offset %" PRIu64 ": %s", s->name, next, strerror(err));
 				goto out;
 			}
 			have += (size_t)n;
 			next += (uint64_t)n;
 		}
 		if (have == at) {
-			good = true;
-			break;
+			err = 0;
+			goto out;
 		}
+		err = EBADMSG;
 		size = 0;
 		if (have - at < FRAME_HEADER)
 			snprintf(why, sizeof(why), "the file ends within a frame");
@@ -455,19 +462,23 @@ bool segment_scan(struct segment *s, const uint8_t *group, struct replay *r, cha
 			break;
 		}
 		*work = *r;
-		if (!size || segment_take(s, work, &h, buf + at + FRAME_HEADER, raw, &f, why))
+		if (!size)
 			break;
+		err = segment_take(s, work, &h, buf + at + FRAME_HEADER, raw, &f, why);
+		if (err) {
+			err = err == ENOMEM ? ENOMEM : EBADMSG;
+			break;
+		}
 		*r = *work;
 		segment_count(s, &f, size);
 		at += size;
 	}
-	if (!good)
-		failed(error, "segment %s, offset %" PRIu64 ": %s", s->name, segment_size(s), why);
+	failed(error, "segment %s, offset %" PRIu64 ": %s", s->name, segment_size(s), why);
 out:
 	free(work);
 	free(raw);
 	free(buf);
-	return good;
+	return err;
 }
 
 /**
@@ -477,6 +488,8 @@ out:
  * @r: what the log has said up to s->end
  *
  * A later frame says so: its agent had seen a number behind s->end durable.
+ *
+ * Return: true also if that cannot be told, so that nothing is cut off.
  */
 bool segment_was_durable(const struct segment *s, const uint8_t *group, const struct replay *r)
 {
@@ -484,11 +497,11 @@ bool segment_was_durable(const struct segment *s, const uint8_t *group, const st
 	uint64_t at = segment_size(s);
 	char why[FRAME_ERROR_MAX];
 	struct frame_header h;
-	bool found = false;
+	bool found = !buf;
+	ssize_t n = 0;
 	size_t i;
-	ssize_t n;
 
-	while (buf && !found && (n = read_all(s->fd, buf, SCAN_BUFFER, at)) > 0) {
+	while (!found && (n = read_all(s->fd, buf, SCAN_BUFFER, at)) > 0) {
 		for (i = 0; !found && i + FRAME_HEADER <= (size_t)n; i += FRAME_ALIGN)
 			found = frame_header_parse(&h, buf + i, why) && !(h.flags & FRAME_HELLO) &&
 				h.offset == s->start + (at + i - SEGMENT_HEADER) &&
@@ -497,7 +510,7 @@ bool segment_was_durable(const struct segment *s, const uint8_t *group, const st
 		at += (uint64_t)n;
 	}
 	free(buf);
-	return found;
+	return found || n < 0;
 }
 
 /* ---- the index ----------------------------------------------------------- */
@@ -629,7 +642,9 @@ bool segment_load(struct segment *s, struct replay *r)
 	frames = h.nr_frames * sizeof(s->frame[0]);
 	labels = h.nr_labels * sizeof(s->label[0]);
 	at = SEGMENT_HEADER + pages(records);
+	/* What cannot be read must be seen here, and not when the mapping is looked at. */
 	if (!room_for_labels(s, h.nr_labels) ||
+	    read_all(fd, s->record, records, SEGMENT_HEADER) != (ssize_t)records ||
 	    read_all(fd, s->frame, frames, at) != (ssize_t)frames ||
 	    read_all(fd, s->label, labels, at + frames) != (ssize_t)labels)
 		goto out;
@@ -639,9 +654,8 @@ bool segment_load(struct segment *s, struct replay *r)
 	s->first_time = h.first_time;
 	s->last_time = h.last_time;
 	s->end = h.end;
-	ok = map_records(s, fd) &&
-	     h.rest_crc == (frame_crc(s->record, records) ^ frame_crc(s->frame, frames) ^
-			    frame_crc(s->label, labels)) && index_sane(s);
+	ok = h.rest_crc == (frame_crc(s->record, records) ^ frame_crc(s->frame, frames) ^
+			    frame_crc(s->label, labels)) && index_sane(s) && map_records(s, fd);
 	s->sealed = ok;
 	if (!ok) {	/* as if it had not been there */
 		s->nr_records = s->nr_frames = s->nr_labels = 0;
@@ -657,6 +671,67 @@ out:
 /* ---- reading ------------------------------------------------------------- */
 
 /**
+ * segment_unpack - get all of a compressed frame's body
+ * @s: the segment
+ * @frame: which of its frames
+ * @scratch: 2 * FRAME_MAX bytes; the body is in the second half then
+ * @error: SEGMENT_ERROR_MAX bytes for what is wrong
+ *
+ * Return: 0 or a positive errno; EBADMSG: it is not what was written.
+ */
+int segment_unpack(const struct segment *s, uint32_t frame, void *scratch, char *error)
+{
+	const struct log_frame *f = &s->frame[frame];
+	uint64_t body = SEGMENT_HEADER + (f->offset - s->start) + FRAME_HEADER;
+	uint8_t *raw = (uint8_t *)scratch + FRAME_MAX;
+	ssize_t n = read_all(s->fd, scratch, f->stored, body);
+
+	if (n < 0) {
+		failed(error, "segment %s, offset %" PRIu64 ": %s", s->name, body, strerror(errno));
+		return EIO;
+	}
+	if (n == (ssize_t)f->stored && frame_crc(scratch, f->stored) == f->body_crc &&
+	    ZSTD_decompress(raw, FRAME_MAX, scratch, f->stored) == f->raw)
+		return 0;
+	failed(error, "segment %s, offset %" PRIu64 ": the frame of records %" PRIu64 " to %" PRIu64
+	       " is damaged: its bytes are not what was written", s->name, body, f->first, f->last);
+	return EBADMSG;
+}
+
+/**
+ * segment_check - is this a record's payload?
+ * @s: the segment
+ * @rec: the record
+ * @payload: rec->len bytes; NULL: there are not so many
+ * @error: SEGMENT_ERROR_MAX bytes for what is wrong
+ *
+ * Return: 0 or EBADMSG.
+ */
+int segment_check(const struct segment *s, const struct log_record *rec, const void *payload, char *error)
+{
+	if (payload && frame_crc(payload, rec->len) == rec->crc)
+		return 0;
+	failed(error, "segment %s, offset %" PRIu64 ": record %" PRIu64 " is damaged: its bytes are not what was written",
+	       s->name, SEGMENT_HEADER + (s->frame[rec->frame].offset - s->start) + FRAME_HEADER, rec->seq);
+	return EBADMSG;
+}
+
+/**
+ * segment_payload - where a record's payload is in its frame's raw body
+ * @s: the segment
+ * @rec: the record
+ * @raw: the body
+ *
+ * Return: NULL if that has not so many bytes.
+ */
+const uint8_t *segment_payload(const struct segment *s, const struct log_record *rec, const uint8_t *raw)
+{
+	const struct log_frame *f = &s->frame[rec->frame];
+
+	return rec->at <= f->raw && rec->len <= f->raw - rec->at ? raw + rec->at : NULL;
+}
+
+/**
  * segment_read - get a record's payload, and be sure of it
  * @s: the segment
  * @rec: the record
@@ -670,31 +745,25 @@ int segment_read(const struct segment *s, const struct log_record *rec, void *bu
 		 char *error)
 {
 	const struct log_frame *f = &s->frame[rec->frame];
-	uint64_t body = SEGMENT_HEADER + (f->offset - s->start) + FRAME_HEADER;
-	uint8_t *raw = (uint8_t *)scratch + FRAME_MAX;
+	uint64_t at = SEGMENT_HEADER + (f->offset - s->start) + FRAME_HEADER + rec->at;
+	const uint8_t *payload;
 	ssize_t n;
+	int err;
 
 	if (f->flags & FRAME_ZSTD) {
-		n = read_all(s->fd, scratch, f->stored, body);
-		if (n == (ssize_t)f->stored && frame_crc(scratch, f->stored) == f->body_crc &&
-		    ZSTD_decompress(raw, FRAME_MAX, scratch, f->stored) == f->raw &&
-		    rec->at <= f->raw && rec->len <= f->raw - rec->at)
-			memcpy(buf, raw + rec->at, rec->len);
-		else if (n >= 0)
-			goto bad;
-	} else {
-		n = read_all(s->fd, buf, rec->len, body + rec->at);
-		if (n >= 0 && n != (ssize_t)rec->len)
-			goto bad;
+		err = segment_unpack(s, rec->frame, scratch, error);
+		if (err)
+			return err;
+		payload = segment_payload(s, rec, (uint8_t *)scratch + FRAME_MAX);
+		err = segment_check(s, rec, payload, error);
+		if (!err)
+			memcpy(buf, payload, rec->len);
+		return err;
 	}
+	n = read_all(s->fd, buf, rec->len, at);
 	if (n < 0) {
-		failed(error, "segment %s, offset %" PRIu64 ": %s", s->name, body, strerror(errno));
+		failed(error, "segment %s, offset %" PRIu64 ": %s", s->name, at, strerror(errno));
 		return EIO;
 	}
-	if (frame_crc(buf, rec->len) == rec->crc)
-		return 0;
-bad:
-	failed(error, "segment %s, offset %" PRIu64 ": record %" PRIu64 " is damaged: its bytes are not what was written",
-	       s->name, body + rec->at, rec->seq);
-	return EBADMSG;
+	return segment_check(s, rec, n == (ssize_t)rec->len ? buf : NULL, error);
 }

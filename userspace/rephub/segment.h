@@ -97,10 +97,13 @@ int segment_take(struct segment *s, struct replay *r, const struct frame_header 
 		 const void *stored, void *raw, struct segment_frame *out, char *error);
 bool segment_fits(const struct segment *s, const struct frame_header *h, uint64_t limit);
 void segment_count(struct segment *s, const struct segment_frame *f, size_t size);
-bool segment_scan(struct segment *s, const uint8_t *group, struct replay *r, char *error);
+int segment_scan(struct segment *s, const uint8_t *group, struct replay *r, char *error);
 bool segment_was_durable(const struct segment *s, const uint8_t *group, const struct replay *r);
 bool segment_load(struct segment *s, struct replay *r);
 bool segment_seal(struct segment *s, const struct replay *r, char *error);
+int segment_unpack(const struct segment *s, uint32_t frame, void *scratch, char *error);
+int segment_check(const struct segment *s, const struct log_record *rec, const void *payload, char *error);
+const uint8_t *segment_payload(const struct segment *s, const struct log_record *rec, const uint8_t *raw);
 int segment_read(const struct segment *s, const struct log_record *rec, void *buf, void *scratch,
 		 char *error);
 uint64_t segment_size(const struct segment *s);

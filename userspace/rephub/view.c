@@ -24,6 +24,7 @@
  * struct hub_view - does not change after it was opened, but for what @lock guards
  * @id:		so many of the group's records count
  * @kept:	the record whose payload is in @payload; UINT64_MAX: none
+ * @unpacked:	the segment of which frame @frame is in @scratch; NULL: none
  */
 struct hub_view {
 	struct group *group;
@@ -39,6 +40,8 @@ struct hub_view {
 
 	pthread_mutex_t lock;
 	uint64_t kept;
+	const struct segment *unpacked;
+	uint32_t frame;
 	uint8_t *payload, *scratch;
 };
 
@@ -297,33 +300,58 @@ static int read_base(const struct hub_view *v, uint64_t offset, uint8_t *buf, si
 	return 0;
 }
 
+/*
+ * Part of a record, for which all of it is read, since only all of it can be checked. It is kept, and so is
+ * a frame that was unpacked, for what is read next is often the next part, or the next record.
+ */
+static int read_part(struct hub_view *v, const struct segment *s, uint64_t id, uint64_t skip, uint8_t *buf, size_t len,
+		     char *error)
+{
+	const struct log_record *rec = &s->record[id - s->first_id];
+	const uint8_t *payload = v->payload;
+	int err = 0;
+
+	pthread_mutex_lock(&v->lock);
+	if (s->frame[rec->frame].flags & FRAME_ZSTD) {
+		if (v->unpacked != s || v->frame != rec->frame) {
+			v->unpacked = NULL;
+			err = segment_unpack(s, rec->frame, v->scratch, error);
+			if (!err) {
+				v->unpacked = s;
+				v->frame = rec->frame;
+			}
+		}
+		payload = segment_payload(s, rec, v->scratch + FRAME_MAX);
+		if (!err)
+			err = segment_check(s, rec, payload, error);
+	} else if (v->kept != id) {
+		v->kept = UINT64_MAX;
+		err = segment_read(s, rec, v->payload, NULL, error);
+		if (!err)
+			v->kept = id;
+	}
+	if (!err)
+		memcpy(buf, payload + skip, len);
+	pthread_mutex_unlock(&v->lock);
+	return err;
+}
+
 /* @len bytes that begin @skip into a record. */
 static int read_record(struct hub_view *v, uint64_t id, uint64_t skip, uint8_t *buf, size_t len, char *reason)
 {
 	const struct segment *s = segment_of(v, id);
 	const struct log_record *rec = &s->record[id - s->first_id];
 	char error[SEGMENT_ERROR_MAX];
-	int err = 0;
+	int err;
 
 	if (!has_data(rec)) {
 		memset(buf, 0, len);
 		return 0;
 	}
-	if (len == rec->len && !(s->frame[rec->frame].flags & FRAME_ZSTD)) {
+	if (len == rec->len && !(s->frame[rec->frame].flags & FRAME_ZSTD))
 		err = segment_read(s, rec, buf, NULL, error);
-	} else {
-		/* All of the record is read, for only all of it can be checked; it may be wanted again. */
-		pthread_mutex_lock(&v->lock);
-		if (v->kept != id) {
-			v->kept = UINT64_MAX;
-			err = segment_read(s, rec, v->payload, v->scratch, error);
-			if (!err)
-				v->kept = id;
-		}
-		if (!err)
-			memcpy(buf, v->payload + skip, len);
-		pthread_mutex_unlock(&v->lock);
-	}
+	else
+		err = read_part(v, s, id, skip, buf, len, error);
 	if (err) {
 		hub_say(v->group->hub, LOG_ERR, "group %s: volume %s: %s", v->group->name, v->volume, error);
 		snprintf(reason, HUB_REASON_MAX, "%.150s", error);
