@@ -55,6 +55,7 @@ MODULE_PARM_DESC(map_clear_ms,
 
 #define LOG_BATCH	8		/* log sectors of a commit */
 #define IO_SECTORS	128U		/* of a write of bits; one buffer */
+#define CHUNK		1024U		/* regions that are looked at, or set, under the lock */
 #define BOOT_SLACK	60		/* s by which the clock of a boot may be set */
 
 struct rep_map {
@@ -69,7 +70,7 @@ struct rep_map {
 
 	/* rep_group.lock */
 	unsigned long		*set;		/* the region's bit is durable, or the map has failed */
-	unsigned long		*pend;		/* ... is being made so */
+	unsigned long		*pend;		/* ... is being made so; io_lock is enough */
 	u64			*last_seq;	/* the last record that wrote there */
 	u32			nr_set;
 	u64			cold_seq;	/* older than a full cycle */
@@ -273,16 +274,35 @@ static void note_changed(struct rep_map *m, u32 first, u32 count)
 	bitmap_set(m->changed, from, (first + count - 1) / REPAGENT_MAP_REGIONS - from + 1);
 }
 
-/* All regions are to be set, and the log could not be told so. Under rep_group.lock. */
+/*
+ * Set regions whose writes are still to come: they are not to be cleared before
+ * these. The lock is not held for all of a large volume: writes wait for it.
+ */
+static void set_fresh(struct rep_map *m, u32 first, u32 count)
+{
+	struct rep_group *g = m->v->group;
+	u32 end = first + count, stop;
+
+	while (first < end) {
+		stop = min(end - first, CHUNK) + first;
+		spin_lock_irq(&g->lock);
+		for (; first < stop; first++) {
+			set_region(m, first);
+			m->last_seq[first] = g->ring.head;
+		}
+		spin_unlock_irq(&g->lock);
+		cond_resched();
+	}
+}
+
+/* All regions are to be set, and the log could not be told so. */
 static void set_all_in_memory(struct rep_map *m)
 {
-	u32 i;
-
-	set_regions(m, 0, m->nr_regions);
-	for (i = 0; i < m->nr_regions; i++)
-		m->last_seq[i] = m->v->group->ring.head;
+	lockdep_assert_held(&m->io_lock);
+	set_fresh(m, 0, m->nr_regions);
+	spin_lock_irq(&m->v->group->lock);
 	m->missed = true;
-	m->want_all = false;
+	spin_unlock_irq(&m->v->group->lock);
 }
 
 static void mark_failed(struct rep_map *m, int err)
@@ -478,34 +498,31 @@ static void commit_batch(struct rep_map *m, struct list_head *waiting,
 		err = write_log(m, nr);
 	if (err)
 		mark_failed(m, err);
-	spin_lock_irq(&g->lock);
 	for (i = 0; i < nr; i++) {
-		u32 first = le32_to_cpu(m->run[i].first), end = first + le32_to_cpu(m->run[i].count);
+		u32 first = le32_to_cpu(m->run[i].first), count = le32_to_cpu(m->run[i].count);
 
-		bitmap_clear(m->pend, first, end - first);
+		bitmap_clear(m->pend, first, count);
 		if (err)
 			continue;
-		note_changed(m, first, end - first);
-		for (; first < end; first++) {
-			set_region(m, first);
-			/* Not to be cleared again before the write has come to it. */
-			m->last_seq[first] = g->ring.head;
-		}
+		note_changed(m, first, count);
+		set_fresh(m, first, count);
 	}
 	if (err && all)
 		set_all_in_memory(m);
-	spin_unlock_irq(&g->lock);
 }
 
 /* The map has failed: nothing waits for it. */
 static void pass_all(struct rep_map *m, struct list_head *waiting, struct list_head *done)
 {
 	struct rep_group *g = m->v->group;
+	bool all;
 
 	spin_lock_irq(&g->lock);
-	if (m->want_all)
-		set_all_in_memory(m);
+	all = m->want_all;
+	m->want_all = false;
 	spin_unlock_irq(&g->lock);
+	if (all)
+		set_all_in_memory(m);
 	list_splice_tail_init(waiting, done);
 }
 
@@ -548,8 +565,6 @@ void rep_map_set_all(struct rep_map *m)
 }
 
 /* ---- the cleaner ------------------------------------------------------------ */
-
-#define CHUNK	1024	/* regions that are looked at under the lock */
 
 /* May it be cleared, as far as @durable goes? Under rep_group.lock. */
 static bool is_cold(struct rep_map *m, u32 region, u64 durable)
