@@ -313,6 +313,8 @@ static int new_tap(struct daemon *d)
 	if (d->tap)
 		d->tap->ops->free(d->tap);
 	d->tap = tap;
+	if (!tap->verify)
+		verify_stop(&d->verify, d->loop.now);
 	d->tap->mark_dirty = commands_mark_dirty;
 	d->tap->owner = d;
 	return d->paused ? d->tap->ops->pause(d->tap, true) : 0;

@@ -259,8 +259,8 @@ int verify_run(struct verify *v, struct stream *s, bool connected, uint64_t now)
 		v->deadline = now + ASK_AGAIN / 4;
 	for (i = 0; i < VERIFY_CHUNKS; i++) {
 		r = run_chunk(v, &v->chunk[i], s, size, now);
-		/* No room, no stream, or it has gone or shrunk since it was looked at. */
-		if (r == -EAGAIN || r == -ENOSPC || r == -ENOENT || r == -EINVAL) {
+		/* No room, no memory, no stream, or it has gone or shrunk since it was looked at. */
+		if (r == -EAGAIN || r == -ENOSPC || r == -ENOMEM || r == -ENOENT || r == -EINVAL) {
 			v->deadline = now + NO_ROOM;
 			return 0;
 		}

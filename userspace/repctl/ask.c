@@ -317,6 +317,7 @@ const struct command cmd_verify = {
 	"verify", "GROUP [VOLUME] [--rate BYTES] [--background]",
 	"Compare volumes with their replicas, and mend these",
 	"The VM goes on, and so does the stream. What differs is written to the replica anew.\n"
+	"For groups that go to stock NBD servers, and not to a rephub.\n"
 	"      --rate BYTES  a second, at most; for example 50M\n"
 	"      --background  do not wait for the end\n"
 	"\nThe exit status is 0 if all was the same.\n",
