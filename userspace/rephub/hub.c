@@ -47,6 +47,17 @@ void hub_say(const struct hub *hub, int priority, const char *fmt, ...)
 	hub->o.log(hub->o.data, priority, line);
 }
 
+/**
+ * hub_step - a step of what must hold at any end of the hub is done
+ * @hub: whose
+ * @what: was done
+ */
+void hub_step(const struct hub *hub, const char *what)
+{
+	if (hub->o.step)
+		hub->o.step(hub->o.data, what);
+}
+
 /* ---- small files: a magic, some bytes, their sum ------------------------- */
 
 /**
@@ -322,6 +333,7 @@ void hub_tend(struct hub *hub)
 	g = LIST_FIRST(&hub->list);
 	pthread_mutex_unlock(&hub->lock);
 	while (g) {
+		failover_tend(g);
 		fold_some(g);
 		pthread_mutex_lock(&hub->lock);
 		next = LIST_NEXT(g, link);

@@ -5,7 +5,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "engine.h"
+#include "overlay.h"
 
 #define TIMED	"@timed"	/* the label of a checkpoint that is the agent's own */
 
@@ -21,6 +21,13 @@ static uint64_t base_bytes(const struct group *g)
 			sum += (uint64_t)st.st_blocks * 512;
 	return sum;
 }
+
+static const char *const states[FAILOVER_NR_STATES] = {
+	[FAILOVER_NONE]		= "none",
+	[FAILOVER_LIVE]		= "live",
+	[FAILOVER_COMMITTED]	= "committed",
+	[FAILOVER_ROLLBACK]	= "rollback",
+};
 
 static void fill(struct hub_group_info *info, const struct group *g)
 {
@@ -48,6 +55,10 @@ static void fill(struct hub_group_info *info, const struct group *g)
 	info->connected = g->session;
 	info->views = g->nr_views;
 	info->trouble = *g->trouble ? g->trouble : NULL;
+	info->failover = states[g->failover.state];
+	info->fenced_since = g->failover.since;
+	info->commit_at = g->failover.commit_at;
+	info->live_users = g->live ? overlay_users(g->live) : 0;
 }
 
 /**
@@ -147,6 +158,12 @@ static bool fill_point(struct hub_point_info *p, const struct group *g, const st
 	return timed || rec->type != REPAGENT_REC_CHECKPOINT || strcmp(p->text, TIMED);
 }
 
+static void fill_mark(struct hub_point_info *p, const struct tested *m)
+{
+	*p = (struct hub_point_info){ m->incarnation, m->seq, m->time, "tested", "" };
+	memcpy(p->text, m->text, sizeof(p->text));
+}
+
 /**
  * hub_points - places in a group's log that are of interest, the newest first
  * @hub: the hub
@@ -165,17 +182,22 @@ bool hub_points(struct hub *hub, const char *group, bool timed, unsigned int mos
 	struct hub_point_info *points = calloc(most, sizeof(*points));
 	void *scratch = malloc(2 * (size_t)FRAME_MAX);
 	unsigned int nr = 0, i;
+	struct tested *mark = NULL;
 	const struct segment *s;
-	size_t at;
+	size_t at, marks = 0;
 	uint32_t k;
 
 	if (g && points && scratch) {
 		pthread_mutex_lock(&g->lock);
+		marks = scratch_marks(g, &mark);
 		for (at = g->nr_segments; at-- > 0 && nr < most;) {
 			s = g->segment[at];
-			for (k = s->nr_records; k-- > 0 && nr < most;)
-				if (s->first_id + k < g->durable.id && s->first_id + k + 1 >= g->floor)
+			for (k = s->nr_records; k-- > 0 && nr < most;) {
+				for (; marks && nr < most && mark[marks - 1].id > s->first_id + k; marks--)
+					fill_mark(&points[nr++], &mark[marks - 1]);
+				if (nr < most && s->first_id + k < g->durable.id && s->first_id + k + 1 >= g->floor)
 					nr += fill_point(&points[nr], g, s, k, timed, scratch);
+			}
 		}
 		pthread_mutex_unlock(&g->lock);
 		for (i = 0; i < nr; i++)
@@ -183,5 +205,6 @@ bool hub_points(struct hub *hub, const char *group, bool timed, unsigned int mos
 	}
 	free(points);
 	free(scratch);
+	free(mark);
 	return g;
 }
