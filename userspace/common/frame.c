@@ -477,6 +477,7 @@ static const struct kind {
 	[REPAGENT_REC_VOLUME_RESIZE]	= { "VOLUME_RESIZE", true, false, false, true, 0 },
 	[REPAGENT_REC_FAILED]		= { "FAILED", true, true, false, false, 0 },
 	[REPAGENT_REC_SHUTDOWN]		= { "SHUTDOWN", false, false, false, false, 0 },
+	[REPAGENT_REC_MAP]		= { "MAP", true, false, false, false, 0 },
 };
 
 static bool record_check(const struct frame_record *rec, const uint8_t *p, char *error)

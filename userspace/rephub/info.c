@@ -123,6 +123,7 @@ static const char *const words[REPAGENT_NR_TYPES] = {
 	[REPAGENT_REC_VOLUME_RESIZE]	= "volume-resize",
 	[REPAGENT_REC_FAILED]		= "write-failed",
 	[REPAGENT_REC_SHUTDOWN]		= "shutdown",
+	[REPAGENT_REC_MAP]		= "map",
 };
 
 static bool fill_point(struct hub_point_info *p, const struct group *g, const struct segment *s, uint32_t i,
