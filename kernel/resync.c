@@ -311,7 +311,8 @@ static void tell_maps(struct rep_group *g)
 		if (!v || !v->active)
 			continue;
 		error = rep_map_error(v->map);
-		if (error != v->map_error && !rep_emit(g, v, REPAGENT_REC_MAP, -error, 0, NULL))
+		if (!error != !v->map_error &&
+		    !rep_emit(g, v, error ? REPAGENT_REC_MAP_ERROR : REPAGENT_REC_MAP_OK, -error, 0, NULL))
 			v->map_error = error;
 	}
 }

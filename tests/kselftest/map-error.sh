@@ -103,5 +103,5 @@ nap 5
 check "what the hub has is not cleared, though flushes succeed again" set_is 128
 finish_ringcheck "$NAME"
 check "the stream is good, the replica is the disk" same "$ORIGIN" "$HUB/v0"
-check "... and has told each time that the map failed, and was made anew" test "$(found map)" = 4
+check "... and has told each time that the map failed, and was made anew" test "$(found map_error) $(found map_ok)" = '2 2'
 ktap_finished

@@ -428,7 +428,7 @@ static void test_hub_emptied(void **state)
 }
 
 /* A new life of the ring, whose volumes rest on their maps: does the hub have what these rest on? */
-static void maps(uint64_t map_incarnation, uint64_t map_seq, unsigned int marks)
+static void maps(uint64_t map_incarnation, uint64_t map_seq, bool owes, unsigned int marks)
 {
 	const struct fakehub_position then = { SESSION_SIZE, 77, 500 };
 	struct fakehub_contents c;
@@ -437,6 +437,7 @@ static void maps(uint64_t map_incarnation, uint64_t map_seq, unsigned int marks)
 	begin(&b);
 	simring_track(b.sim);
 	fakehub_set_back(hub, &then);
+	hub->session.owes = owes;
 	simring_set_map(b.sim, b.disk[1].id, map_incarnation, map_seq);
 	start_hub(&b);
 	bench_start(&b);
@@ -454,11 +455,12 @@ static void maps(uint64_t map_incarnation, uint64_t map_seq, unsigned int marks)
 static void test_maps(void **state)
 {
 	(void)state;
-	maps(0, 0, 0);		/* no map */
-	maps(77, 500, 0);
-	maps(77, 499, 0);
-	maps(77, 501, 1);	/* it was set back */
-	maps(78, 1, 1);		/* it is another one */
+	maps(0, 0, false, 0);		/* no map */
+	maps(77, 500, false, 0);
+	maps(77, 499, false, 0);
+	maps(77, 501, false, 1);	/* it was set back */
+	maps(78, 1, false, 1);		/* it is another one */
+	maps(77, 500, true, 1);		/* it had failed */
 }
 
 /* The same of a volume that comes later. */

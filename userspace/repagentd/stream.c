@@ -39,7 +39,8 @@ static const unsigned char type_has[REPAGENT_NR_TYPES] = {
 	[REPAGENT_REC_VOLUME_RESIZE]	= HAS_VOLUME | HAS_SIZE,
 	[REPAGENT_REC_FAILED]		= HAS_VOLUME | HAS_RANGE,
 	[REPAGENT_REC_SHUTDOWN]		= 0,
-	[REPAGENT_REC_MAP]		= HAS_VOLUME,
+	[REPAGENT_REC_MAP_ERROR]	= HAS_VOLUME,
+	[REPAGENT_REC_MAP_OK]		= HAS_VOLUME,
 };
 
 static bool header_ok(const struct repagent_ring_header *h, size_t map_size,

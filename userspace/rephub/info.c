@@ -123,7 +123,8 @@ static const char *const words[REPAGENT_NR_TYPES] = {
 	[REPAGENT_REC_VOLUME_RESIZE]	= "volume-resize",
 	[REPAGENT_REC_FAILED]		= "write-failed",
 	[REPAGENT_REC_SHUTDOWN]		= "shutdown",
-	[REPAGENT_REC_MAP]		= "map",
+	[REPAGENT_REC_MAP_ERROR]	= "map-error",
+	[REPAGENT_REC_MAP_OK]		= "map-ok",
 };
 
 static bool fill_point(struct hub_point_info *p, const struct group *g, const struct segment *s, uint32_t i,

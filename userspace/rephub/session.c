@@ -372,6 +372,7 @@ int hub_session_read(struct hub_session *s, uint64_t offset, void *buf, size_t l
 		out.time = (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
 		out.generation = g->generation;
 		out.offset = g->durable.offset;
+		out.owes = replay_owes(&g->now);
 		out.incarnation = g->durable.incarnation;
 		out.seq = g->durable.seq;
 		session_encode(&out, buf);
