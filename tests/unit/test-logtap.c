@@ -741,6 +741,32 @@ static void test_busy_holds(void **state)
 }
 
 /* Volumes come and go, and each is named before its first record. */
+/* What a resync reads of an empty disk takes no room in the log; it replaces what was there. */
+static void test_zeroes(void **state)
+{
+	const uint64_t piece = 256 * KIB;
+	struct fakehub_contents c;
+	uint64_t before, at;
+	struct bench b;
+
+	(void)state;
+	begin(&b);
+	start_hub(&b);
+	bench_start(&b);
+	bench_put(&b, 200);
+	bench_drained(&b);
+	before = fakehub_position(hub).offset;
+	memset(b.disk[0].oracle, 0, VOLUME_SIZE);
+	for (at = 0; at < VOLUME_SIZE; at += piece)
+		simring_put(b.sim, REPAGENT_REC_RESYNC, b.disk[0].id, at, piece, b.disk[0].oracle + at);
+	bench_drained(&b);
+	assert_in_range(fakehub_position(hub).offset - before, 1, VOLUME_SIZE / 16);
+	bench_stop(&b);
+	nothing_refused();
+	replay(&b, &c);
+	finish(&b);
+}
+
 static void test_volumes(void **state)
 {
 	struct fakehub_contents c;
@@ -1114,6 +1140,7 @@ int main(void)
 		cmocka_unit_test(test_no_rephub),
 		cmocka_unit_test(test_stall),
 		cmocka_unit_test(test_busy_holds),
+		cmocka_unit_test(test_zeroes),
 		cmocka_unit_test(test_volumes),
 		cmocka_unit_test(test_checkpoints),
 		cmocka_unit_test(test_control),

@@ -521,7 +521,10 @@ static bool begin_frame(struct logtap *l, uint64_t seq)
 	return true;
 }
 
-/* Whether the open frame has it now; else it is full, or its table lacks the volume. */
+/*
+ * Whether the open frame has it now; else it is full, or its table lacks the volume. Zeroes are not sent byte by byte: a
+ * first sync of a disk that is mostly empty costs next to nothing.
+ */
 static bool add_record(struct logtap *l, const struct record *r)
 {
 	const struct repagent_volume_info *v = r->volume < 0 ? NULL : &l->stream->volume[r->volume].info;
@@ -539,6 +542,10 @@ static bool add_record(struct logtap *l, const struct record *r)
 
 	if (v && l->told[r->volume] != v->id)
 		return false;
+	if (record_is_zero(r)) {
+		fr.type = REPAGENT_REC_ZEROES;
+		fr.len = 0;
+	}
 	if (!r->type)
 		frame_add_void(&l->open, r->seq);
 	else if (!frame_add_record(&l->open, &fr, r->payload))

@@ -43,6 +43,19 @@ static const unsigned char type_has[REPAGENT_NR_TYPES] = {
 	[REPAGENT_REC_MAP_OK]		= HAS_VOLUME,
 };
 
+/**
+ * record_is_zero - need its data not be sent?
+ * @rec: a record
+ *
+ * Return: whether it was read for a resync and is nothing but zeroes: much of most disks is.
+ */
+bool record_is_zero(const struct record *rec)
+{
+	const unsigned char *p = rec->payload;
+
+	return rec->type == REPAGENT_REC_RESYNC && !p[0] && !memcmp(p, p + 1, rec->payload_len - 1);
+}
+
 static bool header_ok(const struct repagent_ring_header *h, size_t map_size,
 		      uint64_t incarnation)
 {
