@@ -89,7 +89,7 @@ repctl_needs      := $(common_needs)
 
 # The hub: its engine, and the NBD server in front of it.
 rephub_objects    := $(call objects,userspace/rephub/*.c userspace/common/*.c userspace/reader/access.c \
-	userspace/repagentd/control.c)
+	userspace/repagentd/control.c userspace/repctl/json.c)
 rephub_main       := $(filter %/rephub/main.o,$(rephub_objects))
 rephub_needs      := libsystemd libisal libzstd json-c
 rephubctl_objects := $(call objects,userspace/rephubctl/*.c userspace/common/*.c userspace/repctl/json.c \

@@ -78,8 +78,10 @@ void hub_session_free(struct hub_session *s)
 {
 	if (s->group) {
 		pthread_mutex_lock(&s->group->lock);
-		if (s->group->session == s)
+		if (s->group->session == s) {
 			s->group->session = NULL;
+			hubgroup_event(s->group, "session-closed", s->group->now.incarnation, s->group->now.seq, "%s", s->peer);
+		}
 		pthread_mutex_unlock(&s->group->lock);
 	}
 	free(s->frame);
@@ -99,6 +101,7 @@ int refuse(struct hub_session *s, int err, char *reason, const char *fmt, ...)
 	vsnprintf(text, sizeof(text), fmt, ap);
 	va_end(ap);
 	hub_say(s->hub, LOG_WARNING, "group %s: %s: refused: %s", s->name, s->peer, text);
+	events_add(s->hub->events, s->name, "refused", 0, 0, "%s: %s", s->peer, text);
 	if (s->state == STATE_OPEN) {
 		s->state = STATE_BROKEN;
 		s->err = err;
@@ -302,6 +305,9 @@ static int open_session(struct hub_session *s, struct session *out, char *reason
 		snprintf(reason, HUB_REASON_MAX, "out of memory");
 		return ENOMEM;
 	}
+	if (g->session && g->session != s)
+		hubgroup_event(g, "session-closed", g->now.incarnation, g->now.seq, "%s: another one was opened",
+			       g->session->peer);
 	/* From here on the older one adds nothing, and all that it has added is in the file. */
 	g->session = s;
 	if (!g->broken) {
@@ -356,6 +362,12 @@ int hub_session_read(struct hub_session *s, uint64_t offset, void *buf, size_t l
 		return err;
 	}
 	pthread_mutex_lock(&g->lock);
+	if (g->forgotten) {
+		pthread_mutex_unlock(&g->lock);
+		err = refuse(s, ESHUTDOWN, reason, "group %s was forgotten since: connect anew", s->name);
+		pthread_mutex_unlock(&s->lock);
+		return err;
+	}
 	if (s->state == STATE_OVER || (s->state >= STATE_OPEN && g->session != s)) {
 		s->state = STATE_OVER;
 		err = check_open(s, reason);
@@ -376,11 +388,14 @@ int hub_session_read(struct hub_session *s, uint64_t offset, void *buf, size_t l
 		out.seq = g->durable.seq;
 		session_encode(&out, buf);
 		s->state = out.state == SESSION_ACCEPTING ? STATE_OPEN : STATE_HELLO;
-		if (out.state == SESSION_ACCEPTING)
+		if (out.state == SESSION_ACCEPTING) {
 			hub_say(s->hub, LOG_NOTICE, "group %s: %s: session at %016" PRIx64 ":%" PRIu64 ", offset %" PRIu64,
 				g->name, s->peer, out.incarnation, out.seq, out.offset);
-		else
+			hubgroup_event(g, "session-opened", out.incarnation, out.seq, "%s", s->peer);
+		} else {
 			hub_say(s->hub, LOG_WARNING, "group %s: %s: no session: %s", g->name, s->peer, out.reason);
+			hubgroup_event(g, out.state == SESSION_FULL ? "full" : "refused", 0, 0, "%s: %s", s->peer, out.reason);
+		}
 	}
 	pthread_mutex_unlock(&g->lock);
 	pthread_mutex_unlock(&s->lock);
