@@ -236,7 +236,7 @@ installed := \
 	$(PREFIX)/sbin:$(BUILD)/bin/repctl \
 	$(PREFIX)/sbin:$(BUILD)/bin/rephub \
 	$(PREFIX)/sbin:$(BUILD)/bin/rephubctl \
-	$(PREFIX)/share/bash-completion/completions:completion/repctl \
+	$(patsubst %,$(PREFIX)/share/bash-completion/completions:%,$(wildcard completion/*)) \
 	$(patsubst %,$(PREFIX)/share/man/man8:%,$(wildcard userspace/*/*.8)) \
 	$(PREFIX)/include/linux:include/uapi/linux/dm-repagent.h \
 	$(patsubst %,$(PREFIX)/lib/systemd/system:%,$(wildcard systemd/*.service systemd/*.socket systemd/*.target)) \
