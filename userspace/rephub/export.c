@@ -264,6 +264,8 @@ static void *exports_open(void *data, const char *name, struct nbds_info *info, 
 		e->session = hub_session_new(x->hub, group, peer_address);
 	else if (e)
 		e->view = hub_view_open(x->hub, group, volume, point, why);
+	if (e && e->view)
+		hub_view_for(e->view, peer_address);
 	if (!e || (!e->session && !e->view)) {
 		snprintf(reason, size, "%s", why);
 		free(e);

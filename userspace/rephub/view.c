@@ -16,6 +16,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <syslog.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "engine.h"
@@ -30,6 +31,8 @@ struct hub_view {
 	struct group *group;
 	LIST_ENTRY(hub_view) link;		/* guarded by the group's lock */
 	char volume[REPAGENT_NAME_MAX + 1];
+	char who[64];				/* guarded by the group's lock */
+	uint64_t since;
 	uint64_t id;
 	uint64_t incarnation, seq, time;
 	uint64_t size;
@@ -173,6 +176,7 @@ struct hub_view *hub_view_open(struct hub *hub, const char *group, const char *v
 			       const char *point, char *reason)
 {
 	struct hub_view *v = calloc(1, sizeof(*v));
+	struct timespec now;
 	int slot;
 
 	if (!v) {
@@ -191,8 +195,15 @@ struct hub_view *hub_view_open(struct hub *hub, const char *group, const char *v
 		view_free(v);
 		return NULL;
 	}
+	clock_gettime(CLOCK_REALTIME, &now);
+	v->since = (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
 	pthread_mutex_lock(&v->group->lock);
-	slot = choose(v, point, reason);
+	if (v->group->forgotten) {
+		snprintf(reason, HUB_REASON_MAX, "there is no group %s here", group);
+		slot = -1;
+	} else {
+		slot = choose(v, point, reason);
+	}
 	if (slot >= 0 && !hold_segments(v)) {
 		snprintf(reason, HUB_REASON_MAX, "out of memory");
 		slot = -1;
@@ -219,6 +230,60 @@ struct hub_view *hub_view_open(struct hub *hub, const char *group, const char *v
 		return NULL;
 	}
 	return v;
+}
+
+/**
+ * hub_view_for - say who has opened a view
+ * @v: the view
+ * @who: a few words
+ */
+void hub_view_for(struct hub_view *v, const char *who)
+{
+	pthread_mutex_lock(&v->group->lock);
+	snprintf(v->who, sizeof(v->who), "%s", who);
+	pthread_mutex_unlock(&v->group->lock);
+}
+
+/* Views of a group, copied. */
+static struct hub_view_info *list_views(struct group *g, unsigned int *nr)
+{
+	struct hub_view_info *list;
+	const struct hub_view *v;
+
+	*nr = 0;
+	pthread_mutex_lock(&g->lock);
+	list = calloc(g->nr_views + 1, sizeof(*list));
+	LIST_FOREACH(v, &g->views, link) {
+		if (!list)
+			break;
+		list[*nr] = (struct hub_view_info){ .group = g->name, .since = v->since, .incarnation = v->incarnation,
+						    .seq = v->seq, .time = v->time };
+		memcpy(list[*nr].volume, v->volume, sizeof(v->volume));
+		memcpy(list[*nr].who, v->who, sizeof(v->who));
+		++*nr;
+	}
+	pthread_mutex_unlock(&g->lock);
+	return list;
+}
+
+/**
+ * hub_views - the views that are open
+ * @hub: the hub
+ * @each: called for each, with no lock held
+ * @data: for @each
+ */
+void hub_views(struct hub *hub, void (*each)(void *data, const struct hub_view_info *v), void *data)
+{
+	struct hub_view_info *list;
+	struct group *g;
+	unsigned int nr, i;
+
+	for (g = hub_next(hub, NULL); g; g = hub_next(hub, g)) {
+		list = list_views(g, &nr);
+		for (i = 0; i < nr; i++)
+			each(data, &list[i]);
+		free(list);
+	}
 }
 
 /**
