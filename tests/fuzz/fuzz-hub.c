@@ -81,7 +81,7 @@ static void fuzz_frames(const uint8_t *data, size_t size)
 	struct segment *s;
 	uint64_t first = 1, incarnation = 1;
 
-	s = segment_create(dir, SESSION_SIZE, &r, group, error);
+	s = segment_create(dir, SESSION_SIZE, &r, false, group, error);
 	if (!s)
 		abort();
 	while (size >= 5) {
@@ -181,7 +181,7 @@ static void fuzz_index(const uint8_t *data, size_t size)
 	      frame_crc(file + i + nr[1] * sizeof(struct log_frame), nr[2] * 4);
 	put32(file + INDEX_NUMBERS + 12, crc);
 	put32(file + INDEX_CRC, frame_crc(file, INDEX_CRC));
-	s = segment_create(dir, SESSION_SIZE, &nothing, group, error);
+	s = segment_create(dir, SESSION_SIZE, &nothing, false, group, error);
 	if (!s || ftruncate(s->fd, SEGMENT_HEADER + 4096))
 		abort();
 	snprintf(name, sizeof(name), "%.16s.index", s->name);

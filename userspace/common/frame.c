@@ -16,7 +16,7 @@
 #define HEADER_CRC	124	/* where the sum of a header lies */
 #define HEADER_RESERVED	100
 #define BLOCK_CRC	4092	/* ... of a session block */
-#define BLOCK_USED	288
+#define BLOCK_USED	296
 #define BLOCK_ZSTD	1u	/* flags */
 #define BLOCK_OWES	2u
 
@@ -608,6 +608,7 @@ void session_encode(const struct session *s, void *block)
 	put32(p + 92, (s->zstd ? BLOCK_ZSTD : 0) | (s->owes ? BLOCK_OWES : 0));
 	memcpy(p + 96, s->name, strnlen(s->name, REPAGENT_NAME_MAX));
 	memcpy(p + 128, s->reason, strnlen(s->reason, SESSION_REASON_MAX - 1));
+	put64(p + 288, s->since);
 	put32(p + BLOCK_CRC, frame_crc(p, BLOCK_CRC));
 }
 
@@ -645,6 +646,7 @@ bool session_decode(struct session *s, const void *block, char *error)
 	s->incarnation = get64(p + 64);
 	s->seq = get64(p + 72);
 	s->time = get64(p + 80);
+	s->since = get64(p + 288);
 	s->frame_max = get32(p + 88);
 	s->zstd = flags & BLOCK_ZSTD;
 	s->owes = flags & BLOCK_OWES;

@@ -111,6 +111,7 @@ enum session_state {
  * @offset:	all of the log before is durable; the next frame goes there
  * @incarnation, @seq: position of the last durable record; zeroes: none
  * @time:	the hub's clock, ns of CLOCK_REALTIME
+ * @since:	when @generation was made, by a fail-over; 0: with the group
  * @frame_max:	largest frame that it takes
  * @zstd:	compressed bodies are taken
  * @owes:	when last was heard of that incarnation, a volume's write-intent map could not be written
@@ -123,7 +124,7 @@ struct session {
 	uint64_t generation;
 	uint64_t offset;
 	uint64_t incarnation, seq;
-	uint64_t time;
+	uint64_t time, since;
 	uint32_t frame_max;
 	bool zstd, owes;
 	char name[REPAGENT_NAME_MAX + 1];

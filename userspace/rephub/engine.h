@@ -9,6 +9,7 @@
 #include "events.h"
 #include "extents.h"
 #include "hub.h"
+#include "lineage.h"
 #include "segment.h"
 
 /*
@@ -21,6 +22,48 @@ struct place {
 	uint64_t offset;
 	uint64_t id;
 	uint64_t incarnation, seq;
+};
+
+/*
+ * enum failover_state - where the group's truth is
+ *
+ *	state		means						next
+ *	FAILOVER_NONE	at an agent, whose stream comes			LIVE by a fail-over
+ *	FAILOVER_LIVE	at live/GROUP; no agent has a session		COMMITTED, ROLLBACK
+ *	FAILOVER_COMMITTED  the same, and for good			NONE by an agent's session that says the
+ *									present generation; LIVE by another fail-over
+ *	FAILOVER_ROLLBACK  what live had is being taken away		NONE
+ *
+ * Each change is one write of the group's file; whatever has to be done besides comes behind it, and
+ * is done again at the next start.
+ */
+enum failover_state { FAILOVER_NONE, FAILOVER_LIVE, FAILOVER_COMMITTED, FAILOVER_ROLLBACK, FAILOVER_NR_STATES };
+
+/*
+ * struct failover - part of the group's file
+ * @before:	the generation that was before
+ * @since:	when the present generation was made
+ * @start:	where live's writes begin in the log
+ * @incarnation, @seq: the point
+ * @live:	incarnation of live's writes
+ * @commit_at:	when it commits by itself; 0: never
+ */
+struct failover {
+	uint32_t state, reserved;
+	uint64_t before;
+	uint64_t since;
+	uint64_t start;
+	uint64_t incarnation, seq;
+	uint64_t live;
+	uint64_t commit_at;
+};
+
+struct overlay;
+
+/* struct tested - what became of a test that was made at a point: @text. */
+struct tested {
+	uint64_t incarnation, seq, time, id;
+	char text[HUB_TEXT_MAX];
 };
 
 /*
@@ -38,6 +81,15 @@ struct place {
  * @keep:	how much of the journal; not own: what holds for all
  * @rate:	of what comes, see space.c
  * @forgotten:	it was taken away, and is of no use but to be freed at the hub's end
+ * @admitted:	a generation of an agent that counts as the present one, for its fail-over was rolled
+ *		back; 0: none
+ * @stopping:	no session may be opened, for a fail-over is being made
+ * @unsure:	it is not known what the group's file says
+ * @before:	what the log had said when live's writes began
+ * @hold:	nothing behind this id may be folded; UINT64_MAX: that is all the same
+ * @torn:	the journal was damaged at the start, so that live may lack what it had
+ * @live:	takes the writes of the fail-over VM; NULL: there are none
+ * @tests:	see scratch.c
  */
 struct group {
 	struct hub *hub;
@@ -64,6 +116,13 @@ struct group {
 	struct hub_retention keep;
 	struct { uint64_t offset, when; double bytes; } rate;
 	bool forgotten;
+	uint64_t admitted;
+	struct failover failover;
+	bool stopping, unsure, torn;
+	struct replay before;
+	uint64_t hold;
+	struct overlay *live;
+	LIST_HEAD(test_list, test) tests;
 };
 
 /*
@@ -101,6 +160,7 @@ struct hub {
 
 void hub_say(const struct hub *hub, int priority, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
+void hub_step(const struct hub *hub, const char *what);
 struct group *hub_find(struct hub *hub, const char *name);
 struct group *hub_next(struct hub *hub, const struct group *g);
 struct group *hub_create(struct hub *hub, const char *name, char *error);
@@ -114,6 +174,9 @@ void hubgroup_close(struct group *g);
 int hubgroup_add(struct group *g, const struct frame_header *h, const uint8_t *frame, uint8_t *raw,
 	      char *reason);
 int hubgroup_roll(struct group *g, char *reason);
+int hubgroup_begin(struct group *g, uint64_t start, const struct replay *begin, uint64_t from, char *reason);
+int hubgroup_cut(struct group *g, uint64_t start, const struct replay *now, char *reason);
+bool hubgroup_save(const struct group *g);
 int hubgroup_sync(struct group *g, char *reason);
 bool hubgroup_mend(struct group *g, char *reason);
 struct segment *hubgroup_last(const struct group *g);
@@ -124,6 +187,7 @@ bool hubgroup_state(const struct group *g, uint64_t id, struct replay *r);
 bool point_find(const struct group *g, const char *point, uint64_t *id, char *reason);
 void point_position(const struct group *g, uint64_t id, uint64_t *incarnation, uint64_t *seq,
 		    uint64_t *time);
+bool point_of(const struct group *g, uint64_t incarnation, uint64_t seq, uint64_t *id, char *reason);
 
 /* view.c, for folding */
 uint64_t view_oldest(const struct group *g);
@@ -145,5 +209,18 @@ void forget_sweep(struct hub *hub);
 /* fold.c */
 bool fold_finish(struct group *g, char *error);
 void fold_some(struct group *g);
+
+/* failover.c */
+bool failover_open(struct group *g, char *error);
+void failover_tend(struct group *g);
+void failover_close(struct group *g);
+bool failover_ended(struct group *g, char *reason);
+const char *failover_why(const struct group *g, char *reason);
+
+/* scratch.c */
+void scratch_open(struct group *g);
+void scratch_close(struct group *g);
+bool scratch_beyond(const struct group *g, uint64_t offset, char *test);
+size_t scratch_marks(const struct group *g, struct tested **marks);
 
 #endif /* REPHUB_ENGINE_H */

@@ -8,6 +8,9 @@
  * anything else.  When all is in the bases `first` names the next segment, and then
  * the files go: one that is still there, and begins before what `first` names, is
  * removed at the start.
+ *
+ * Where the log went on from a point within the segment, only what comes before that
+ * point is folded, and all segments that were abandoned go with this one.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -71,10 +74,41 @@ static bool write_base(int fd, const uint8_t *p, uint64_t offset, size_t len)
 	return true;
 }
 
+/*
+ * struct portion - what is folded at a time
+ * @s:		the first segment
+ * @nr:		so many of its records
+ * @gone:	so many segments are of no use then
+ */
+struct portion {
+	const struct segment *s;
+	uint32_t nr;
+	size_t gone;
+};
+
+/* There are two segments at least. The group is locked, or not yet in use. */
+static struct portion choose_portion(const struct group *g)
+{
+	const struct segment *s = g->segment[0], *last = hubgroup_last(g);
+	struct portion p = { s, s->nr_records, 1 };
+	struct lineage l;
+	uint64_t from, to = 0;
+
+	lineage_begin(&l, g->segment, g->nr_segments, last->first_id + last->nr_records);
+	while (lineage_next(&l, &from, &to))
+		;
+	if (!l.lost && l.branch && to <= s->first_id + s->nr_records) {
+		p.nr = (uint32_t)(to - s->first_id);
+		p.gone = l.branch;
+	}
+	return p;
+}
+
 /* Of one volume, each range once: what was written last. */
-static bool fold_volume(const struct group *g, const struct segment *s, unsigned int slot, const char *name,
+static bool fold_volume(const struct group *g, const struct portion *p, unsigned int slot, const char *name,
 			uint8_t *buf, char *error)
 {
+	const struct segment *s = p->s;
 	struct extents x = { 0 };
 	const struct log_record *rec;
 	const struct extent *e;
@@ -83,7 +117,7 @@ static bool fold_volume(const struct group *g, const struct segment *s, unsigned
 	uint32_t i;
 	int fd;
 
-	for (i = 0; i < s->nr_records && ok; i++) {
+	for (i = 0; i < p->nr && ok; i++) {
 		rec = &s->record[i];
 		if (rec->slot == slot && (rec->type == REPAGENT_REC_WRITE || rec->type == REPAGENT_REC_RESYNC ||
 					  rec->type == REPAGENT_REC_ZEROES || rec->type == REPAGENT_REC_DISCARD))
@@ -126,24 +160,34 @@ static bool fold_volume(const struct group *g, const struct segment *s, unsigned
 	return ok;
 }
 
+static void remove_files(const struct group *g, const struct segment *s)
+{
+	char index[SEGMENT_NAME_MAX];
+
+	snprintf(index, sizeof(index), "%.16s.index", s->name);
+	unlinkat(g->journal, index, 0);
+	if (unlinkat(g->journal, s->name, 0))
+		hub_say(g->hub, LOG_WARNING, "group %s: segment %s cannot be removed: %s", g->name, s->name,
+			strerror(errno));
+}
+
 /*
  * The first segment, in all volumes' bases; then its files go. Without the group's
  * lock: only one thread folds, and the first segment and the names of its volumes
  * stay as they are meanwhile.
  */
-static bool fold_segment(struct group *g, const struct segment *s, uint64_t next, const struct replay *names,
+static bool fold_segment(struct group *g, const struct portion *p, uint64_t next, const struct replay *names,
 			 char *error)
 {
 	uint8_t *buf = malloc(3 * (size_t)FRAME_MAX);
 	const struct first after = { .start = next };
-	char index[SEGMENT_NAME_MAX];
 	unsigned int i;
 	bool ok = buf;
 
 	if (!ok)
 		snprintf(error, SEGMENT_ERROR_MAX, "out of memory");
 	for (i = 0; i < names->nr && ok; i++)
-		ok = fold_volume(g, s, i, names->volume[i].name, buf, error);
+		ok = fold_volume(g, p, i, names->volume[i].name, buf, error);
 	free(buf);
 	if (!ok)
 		return false;
@@ -151,23 +195,30 @@ static bool fold_segment(struct group *g, const struct segment *s, uint64_t next
 		snprintf(error, SEGMENT_ERROR_MAX, "what was folded cannot be noted: %s", strerror(errno));
 		return false;
 	}
-	snprintf(index, sizeof(index), "%.16s.index", s->name);
-	unlinkat(g->journal, index, 0);
-	if (unlinkat(g->journal, s->name, 0))
-		hub_say(g->hub, LOG_WARNING, "group %s: segment %s cannot be removed: %s", g->name, s->name,
-			strerror(errno));
+	remove_files(g, p->s);
 	return true;
 }
 
-/* The first segment is no more of the group. The group is locked, or not yet in use. */
-static void drop_first(struct group *g)
+/* The first segments are no more of the group. The group is locked, or not yet in use. */
+static void drop_first(struct group *g, size_t nr)
 {
-	struct segment *s = g->segment[0];
+	size_t i;
 
-	g->nr_segments--;
-	memmove(g->segment, g->segment + 1, g->nr_segments * sizeof(struct segment *));
+	for (i = 0; i < nr; i++) {
+		if (i)
+			remove_files(g, g->segment[i]);
+		segment_put(g->segment[i]);
+	}
+	g->nr_segments -= nr;
+	memmove(g->segment, g->segment + nr, g->nr_segments * sizeof(struct segment *));
 	g->floor = g->segment[0]->first_id;
-	segment_put(s);
+}
+
+/* No point before this can be had while a portion is being folded. */
+static uint64_t floor_above(const struct group *g, const struct portion *p)
+{
+	/* Where the log went on from an earlier point, the id of its place there is that of what was abandoned. */
+	return g->segment[p->gone]->first_id + (g->segment[p->gone]->branch ? 1 : 0);
 }
 
 static void fold_failed(struct group *g, const char *error)
@@ -189,17 +240,19 @@ bool fold_finish(struct group *g, char *error)
 {
 	const struct segment *s = g->segment[0];
 	struct first first;
+	struct portion p;
 
 	/* It was read before. */
 	if (seal_read(g->dir, "first", FIRST_MAGIC, &first, sizeof(first)) || !first.folding)
 		return true;
-	g->floor = s->first_id + s->nr_records;
 	if (g->nr_segments < 2) {
 		snprintf(error, SEGMENT_ERROR_MAX, "segment %s was being folded: expected another one behind it", s->name);
 		return false;
 	}
-	if (fold_segment(g, s, g->segment[1]->start, &g->now, error)) {
-		drop_first(g);
+	p = choose_portion(g);
+	g->floor = floor_above(g, &p);
+	if (fold_segment(g, &p, g->segment[p.gone]->start, &g->now, error)) {
+		drop_first(g, p.gone);
 	} else {
 		fold_failed(g, error);
 	}
@@ -222,7 +275,7 @@ static bool due(const struct group *g)
 	uint64_t ns = now_ns(), ended;
 
 	if (g->nr_segments < 2 || g->folding || *g->trouble || !s->sealed || s->end > g->durable.offset ||
-	    view_oldest(g) < s->first_id + s->nr_records)
+	    s->first_id + s->nr_records >= g->hold || view_oldest(g) < s->first_id + choose_portion(g).nr)
 		return false;
 	if (keep.bytes && last->end - s->start > keep.bytes)
 		return true;
@@ -241,6 +294,7 @@ void fold_some(struct group *g)
 {
 	struct replay *names = malloc(sizeof(*names));
 	char error[SEGMENT_ERROR_MAX], reason[HUB_REASON_MAX];
+	struct portion p;
 	struct first first;
 	struct segment *s;
 	uint64_t next, ns, bytes;
@@ -260,20 +314,21 @@ void fold_some(struct group *g)
 	while (names && due(g)) {
 		s = g->segment[0];
 		first = (struct first){ s->start, 1 };
-		next = g->segment[1]->start;
+		p = choose_portion(g);
+		next = g->segment[p.gone]->start;
 		*names = g->now;
 		bytes = segment_size(s);
 		g->folding = true;
-		g->floor = s->first_id + s->nr_records;
+		g->floor = floor_above(g, &p);
 		pthread_mutex_unlock(&g->lock);
 		ok = seal_write(g->dir, "first", FIRST_MAGIC, &first, sizeof(first));
 		if (!ok)
 			snprintf(error, sizeof(error), "folding cannot be noted: %s", strerror(errno));
-		ok = ok && fold_segment(g, s, next, names, error);
+		ok = ok && fold_segment(g, &p, next, names, error);
 		pthread_mutex_lock(&g->lock);
 		g->folding = false;
 		if (ok) {
-			drop_first(g);
+			drop_first(g, p.gone);
 			hubgroup_event(g, "folded", g->segment[0]->begin.incarnation, g->segment[0]->begin.seq,
 				       "%" PRIu64 " MiB; older points are gone", bytes >> 20);
 		} else {

@@ -97,6 +97,8 @@ static int in_use(const struct group *g, char *reason)
 	else if (g->nr_views)
 		snprintf(reason, HUB_REASON_MAX, "%u %s of it open: rephubctl views", g->nr_views,
 			 g->nr_views == 1 ? "view is" : "views are");
+	else if (g->failover.state == FAILOVER_LIVE || g->failover.state == FAILOVER_ROLLBACK)
+		snprintf(reason, HUB_REASON_MAX, "it is failed over: commit that, or roll it back, first");
 	else if (g->folding)
 		snprintf(reason, HUB_REASON_MAX, "a segment of it is being folded: try again in a moment");
 	else

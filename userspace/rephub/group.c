@@ -39,6 +39,8 @@ struct group_file {
 	uint8_t uuid[16];
 	uint64_t generation;
 	char name[REPAGENT_NAME_MAX + 1];
+	uint64_t admitted;
+	struct failover failover;
 };
 
 /*
@@ -128,16 +130,7 @@ struct segment *hubgroup_last(const struct group *g)
  */
 struct segment *hubgroup_at(const struct group *g, uint64_t id)
 {
-	size_t low = 0, high = g->nr_segments, mid;
-
-	while (high - low > 1) {
-		mid = low + (high - low) / 2;
-		if (g->segment[mid]->first_id < id)
-			low = mid;
-		else
-			high = mid;
-	}
-	return g->segment[low];
+	return g->segment[segment_index(g->segment, g->nr_segments, id)];
 }
 
 static bool append_segment(struct group *g, struct segment *s)
@@ -157,12 +150,13 @@ static bool append_segment(struct group *g, struct segment *s)
 	return true;
 }
 
-static bool new_segment(struct group *g, uint64_t start, char *error)
+static bool new_segment(struct group *g, uint64_t start, const struct replay *begin, uint64_t from, char *error)
 {
-	struct segment *s = segment_create(g->journal, start, &g->now, g->uuid, error);
+	struct segment *s = segment_create(g->journal, start, begin, from != UINT64_MAX, g->uuid, error);
 
 	if (!s)
 		return false;
+	s->from = from;
 	if (!append_segment(g, s)) {
 		segment_put(s);
 		snprintf(error, SEGMENT_ERROR_MAX, "out of memory");
@@ -172,11 +166,16 @@ static bool new_segment(struct group *g, uint64_t start, char *error)
 	return true;
 }
 
-static void all_is_durable(struct group *g)
+static void take_for_durable(struct group *g)
 {
 	const struct segment *s = hubgroup_last(g);
 
 	g->durable = (struct place){ s->end, s->first_id + s->nr_records, g->now.incarnation, g->now.seq };
+}
+
+static void all_is_durable(struct group *g)
+{
+	take_for_durable(g);
 	mark_write(g);
 }
 
@@ -253,12 +252,13 @@ static void set_aside(struct group *g, const char *name)
 
 /*
  * Does a segment go on where the one before it ended? It begins further on if that one is damaged at
- * its end and this was known when it was begun.
+ * its end and this was known when it was begun, or where live's writes begin.
  */
 static bool follows(const struct group *g, const struct segment *s)
 {
-	return !g->nr_segments || (s->start >= hubgroup_last(g)->end && s->begin.seq == g->now.seq &&
-				   s->begin.incarnation == g->now.incarnation);
+	return !g->nr_segments || (s->start >= hubgroup_last(g)->end &&
+				   (s->branch || (s->begin.seq == g->now.seq &&
+						  s->begin.incarnation == g->now.incarnation)));
 }
 
 /* Where a segment's file ends, as an offset in the log. */
@@ -286,6 +286,7 @@ static bool never_begun(const struct group *g, const char *name, bool last, uint
 static int take_segment(struct group *g, struct segment *s, const struct first *first, bool last, uint64_t marked,
 			char *bad)
 {
+	char why[HUB_REASON_MAX];
 	int err;
 
 	if (!g->nr_segments && s->start != first->start) {
@@ -302,6 +303,11 @@ static int take_segment(struct group *g, struct segment *s, const struct first *
 	*bad = '\0';	/* it was known when this one was begun */
 	if (!g->nr_segments)
 		g->now = s->begin;
+	/* The first of those that live's writes are in. */
+	if (g->nr_segments && s->start >= g->failover.start && hubgroup_last(g)->start < g->failover.start)
+		g->before = g->now;
+	if (s->branch && (!g->nr_segments || !point_of(g, s->begin.incarnation, s->begin.seq, &s->from, why)))
+		s->from = UINT64_MAX;
 	if (segment_load(s, &g->now))
 		return 0;
 	err = segment_scan(s, g->uuid, &g->now, bad);
@@ -332,6 +338,7 @@ static void remove_segment(const struct group *g, const char *name)
 /* Read what there is. Return false if the group cannot be opened. */
 static bool recover(struct group *g, char **names, size_t nr, char *error)
 {
+	bool back = g->failover.state == FAILOVER_ROLLBACK;
 	uint64_t marked = mark_read(g), end;
 	char bad[SEGMENT_ERROR_MAX] = "";
 	struct first first;
@@ -348,6 +355,12 @@ static bool recover(struct group *g, char **names, size_t nr, char *error)
 	end = first.start;
 	for (; nr && strtoull(*names, NULL, 16) < first.start; names++, nr--)
 		remove_segment(g, *names);	/* it was folded, and still there */
+	/* The log goes on behind what it had: an offset is never given to other bytes. */
+	for (; back && nr && strtoull(names[nr - 1], NULL, 16) >= g->failover.start; nr--) {
+		if (file_end(g, names[nr - 1]) > end)
+			end = file_end(g, names[nr - 1]);
+		remove_segment(g, names[nr - 1]);
+	}
 	for (i = 0; i < nr; i++) {
 		s = segment_open(g->journal, names[i], g->uuid, error);
 		err = s ? 0 : errno;
@@ -382,6 +395,8 @@ static bool recover(struct group *g, char **names, size_t nr, char *error)
 		if (i < nr - 1 && !s->sealed && !segment_seal(s, &g->now, error))
 			hub_say(g->hub, LOG_WARNING, "group %s: %s", g->name, error);
 	}
+	if (!g->nr_segments || hubgroup_last(g)->start < g->failover.start)
+		g->before = g->now;
 	if (!nr && marked > first.start)
 		snprintf(bad, sizeof(bad), "the journal is gone: it was durable up to %" PRIu64, marked);
 	for (k = 0; k < nr; k++)
@@ -391,14 +406,15 @@ static bool recover(struct group *g, char **names, size_t nr, char *error)
 		end = marked;
 	for (k = i; k < nr; k++)
 		set_aside(g, names[k]);
+	g->torn = *bad;
 	if (*bad)
 		trouble(g, bad);
 	s = g->nr_segments ? hubgroup_last(g) : NULL;
-	if (s && !*bad && !s->sealed)
+	if (s && !*bad && !s->sealed && !back)
 		end = s->end;
 	else if (s && !s->sealed && !segment_seal(s, &g->now, error))
 		hub_say(g->hub, LOG_WARNING, "group %s: %s", g->name, error);
-	if ((!s || s->sealed) && !new_segment(g, end, error))
+	if ((!s || s->sealed) && !new_segment(g, end, &g->now, UINT64_MAX, error))
 		return false;
 	if (g->segment[0]->start != first.start) {
 		first = (struct first){ .start = g->segment[0]->start };
@@ -445,6 +461,8 @@ struct group *hubgroup_open(struct hub *hub, int dir, const char *name, char *er
 	g->hub = hub;
 	pthread_mutex_init(&g->lock, NULL);
 	LIST_INIT(&g->views);
+	LIST_INIT(&g->tests);
+	g->hold = UINT64_MAX;
 	snprintf(g->name, sizeof(g->name), "%s", name);
 	g->journal = g->base = g->mark = -1;
 	g->dir = open_sub(dir, name, O_RDONLY | O_DIRECTORY);
@@ -465,17 +483,25 @@ struct group *hubgroup_open(struct hub *hub, int dir, const char *name, char *er
 	}
 	memcpy(g->uuid, file.uuid, sizeof(g->uuid));
 	g->generation = file.generation;
+	g->admitted = file.admitted;
+	g->failover = file.failover;
+	if (g->failover.state >= FAILOVER_NR_STATES) {
+		snprintf(error, HUB_ERROR_MAX, "its file group: state %u: expected 0 to %d", g->failover.state,
+			 FAILOVER_NR_STATES - 1);
+		goto failed;
+	}
 	nr = list_segments(g, &names);
 	if (nr < 0) {
 		snprintf(error, HUB_ERROR_MAX, "its journal cannot be read: %s", strerror(errno));
 		goto failed;
 	}
-	ok = recover(g, names, (size_t)nr, error) && fold_finish(g, error);
+	ok = recover(g, names, (size_t)nr, error) && fold_finish(g, error) && failover_open(g, error);
 	while (nr)
 		free(names[--nr]);
 	free(names);
 	if (ok) {
 		retention_load(g);
+		scratch_open(g);
 		return g;
 	}
 failed:
@@ -510,6 +536,8 @@ void hubgroup_end(struct group *g)
  */
 void hubgroup_close(struct group *g)
 {
+	scratch_close(g);
+	failover_close(g);
 	/* Not acknowledged, and so owed to nobody; but then it need not be sent again. */
 	if (g->nr_segments && g->durable.offset && !g->broken && !fdatasync(hubgroup_last(g)->fd))
 		all_is_durable(g);
@@ -537,13 +565,28 @@ static int broken(struct group *g, int err, char *reason, const char *what)
  */
 int hubgroup_roll(struct group *g, char *reason)
 {
+	return hubgroup_begin(g, hubgroup_last(g)->end, &g->now, UINT64_MAX, reason);
+}
+
+/**
+ * hubgroup_begin - begin another segment, from wherever
+ * @g: the group, locked
+ * @start: not before the last one's end
+ * @begin: what the log has said where it goes on
+ * @from: that point, if it is an earlier one; else UINT64_MAX
+ * @reason: HUB_REASON_MAX bytes
+ *
+ * Return: 0 or a positive errno.
+ */
+int hubgroup_begin(struct group *g, uint64_t start, const struct replay *begin, uint64_t from, char *reason)
+{
 	struct segment *s = hubgroup_last(g);
 	char error[SEGMENT_ERROR_MAX];
 
 	if (fdatasync(s->fd))
 		return broken(g, errno, reason, "the journal cannot be synced");
 	all_is_durable(g);
-	if (!new_segment(g, s->end, error)) {
+	if (!new_segment(g, start, begin, from, error)) {
 		int err = errno;
 
 		snprintf(reason, HUB_REASON_MAX, "%.150s", error);
@@ -551,7 +594,66 @@ int hubgroup_roll(struct group *g, char *reason)
 	}
 	if (!segment_seal(s, &g->now, error))
 		hub_say(g->hub, LOG_WARNING, "group %s: %s", g->name, error);
+	if (begin != &g->now) {
+		g->now = *begin;
+		all_is_durable(g);
+	}
 	return 0;
+}
+
+/**
+ * hubgroup_cut - take away the end of the journal
+ * @g: the group, locked
+ * @start: segments that begin there or behind go; there is one before them, which was durable when
+ *	they were begun
+ * @now: what the log had said there
+ * @reason: HUB_REASON_MAX bytes
+ *
+ * The log goes on behind what it had, for an offset is never given to other bytes.
+ *
+ * Return: 0 or a positive errno; then it may be called again.
+ */
+int hubgroup_cut(struct group *g, uint64_t start, const struct replay *now, char *reason)
+{
+	uint64_t end = hubgroup_last(g)->end + FRAME_ALIGN, marked = mark_read(g);
+	char error[SEGMENT_ERROR_MAX];
+	struct segment *s;
+
+	if (end < marked)
+		end = marked;
+	if (end < start + FRAME_ALIGN)
+		end = start + FRAME_ALIGN;
+	g->cuts++;
+	g->broken = false;
+	while (g->nr_segments > 1 && (s = hubgroup_last(g))->start >= start) {
+		remove_segment(g, s->name);
+		hub_step(g->hub, "a segment is gone");
+		g->nr_segments--;
+		segment_put(s);
+	}
+	g->now = *now;
+	if (!new_segment(g, end, &g->now, UINT64_MAX, error)) {
+		take_for_durable(g);
+		snprintf(reason, HUB_REASON_MAX, "%.150s", error);
+		return EIO;
+	}
+	all_is_durable(g);
+	return 0;
+}
+
+/**
+ * hubgroup_save - make the group's file say what is so
+ * @g: the group, locked
+ *
+ * Return: whether it is durable; else errno says why not.
+ */
+bool hubgroup_save(const struct group *g)
+{
+	struct group_file file = { .generation = g->generation, .admitted = g->admitted, .failover = g->failover };
+
+	memcpy(file.uuid, g->uuid, sizeof(file.uuid));
+	memcpy(file.name, g->name, sizeof(file.name));
+	return seal_write(g->dir, "group", GROUP_MAGIC, &file, sizeof(file));
 }
 
 /**
@@ -607,6 +709,11 @@ int hubgroup_add(struct group *g, const struct frame_header *h, const uint8_t *f
 		n = pwrite(s->fd, frame + done, size - done, (off_t)(segment_size(s) + done));
 		if (n < 0 && errno == EINTR)
 			continue;
+		/* What is there of it, is behind all that counts: the next one is written over it. */
+		if (n < 0 && (errno == ENOSPC || errno == EDQUOT) && !ftruncate(s->fd, (off_t)segment_size(s))) {
+			snprintf(reason, HUB_REASON_MAX, "the journal cannot be written: no space is left");
+			return ENOSPC;
+		}
 		if (n < 0)
 			return broken(g, errno, reason, "the journal cannot be written");
 		done += (size_t)n;
@@ -710,9 +817,17 @@ bool hubgroup_state(const struct group *g, uint64_t id, struct replay *r)
 {
 	const struct segment *s = hubgroup_at(g, id);
 	const struct log_record *rec;
+	uint64_t from, to;
+	struct lineage l;
 	uint32_t i, k;
 
 	if (id < g->floor || id > s->first_id + s->nr_records)
+		return false;
+	lineage_begin(&l, g->segment, g->nr_segments, id);
+	while (lineage_next(&l, &from, &to))
+		if (to < g->floor)
+			return false;
+	if (l.lost)
 		return false;
 	*r = s->begin;
 	/* Names that came since this segment was begun; they are never taken back. */

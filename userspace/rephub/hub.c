@@ -49,6 +49,17 @@ void hub_say(const struct hub *hub, int priority, const char *fmt, ...)
 	hub->o.log(hub->o.data, priority, line);
 }
 
+/**
+ * hub_step - a step of what must hold at any end of the hub is done
+ * @hub: whose
+ * @what: was done
+ */
+void hub_step(const struct hub *hub, const char *what)
+{
+	if (hub->o.step)
+		hub->o.step(hub->o.data, what);
+}
+
 /* ---- small files: a magic, some bytes, their sum ------------------------- */
 
 /**
@@ -361,6 +372,7 @@ void hub_tend(struct hub *hub)
 		if (!g->forgotten)
 			space_measure(g);
 		pthread_mutex_unlock(&g->lock);
+		failover_tend(g);
 		fold_some(g);
 	}
 	forget_sweep(hub);

@@ -14,11 +14,13 @@
 #include "../common/frame.h"
 
 #define HUB_ERROR_MAX	512	/* bytes that suffice for a sentence */
+#define HUB_TEXT_MAX	128	/* ... for what is said of a point */
 
 struct hub;
 struct group;
 struct hub_session;
 struct hub_view;
+struct hub_disk;
 
 /*
  * struct hub_retention - how much of a group's journal is kept; what is older is folded into the base
@@ -38,12 +40,15 @@ struct hub_retention {
  * @segment:	bytes of a segment of the journal
  * @keep:	of journal, for each group that nothing else was said of
  * @log:	takes a line, in any thread
+ * @step:	told of each durable step of a fail-over, and its end, so that tests can end the hub there;
+ *		may be NULL
  */
 struct hub_options {
 	bool create;
 	uint64_t segment;
 	struct hub_retention keep;
 	void (*log)(void *data, int priority, const char *line);
+	void (*step)(void *data, const char *what);
 	void *data;
 };
 
@@ -73,6 +78,58 @@ bool hub_view_next(struct hub_view *v, uint64_t offset, uint64_t end, uint64_t *
 void hub_view_for(struct hub_view *v, const char *who);
 void hub_view_close(struct hub_view *v);
 
+/* overlay.c: volumes that can be written */
+uint64_t hub_disk_size(const struct hub_disk *d);
+int hub_disk_read(struct hub_disk *d, uint64_t offset, void *buf, size_t len, char *reason);
+int hub_disk_write(struct hub_disk *d, uint64_t offset, const void *buf, size_t len, char *reason);
+int hub_disk_zero(struct hub_disk *d, uint64_t offset, uint64_t len, bool discard, char *reason);
+int hub_disk_flush(struct hub_disk *d, char *reason);
+bool hub_disk_next(struct hub_disk *d, uint64_t offset, uint64_t end, uint64_t *next);
+bool hub_disk_over(struct hub_disk *d, char *reason);
+void hub_disk_close(struct hub_disk *d);
+
+/*
+ * struct hub_order - failover.c: how to fail over
+ * @point:	see point_find()
+ * @planned:	only if the source has ended, and nothing came behind the point
+ * @partial:	without volumes that cannot be used at that point
+ * @commit_after: ns, after which it commits by itself; 0: never
+ */
+struct hub_order {
+	const char *point;
+	bool planned, partial;
+	uint64_t commit_after;
+};
+
+int hub_failover(struct hub *hub, const char *group, const struct hub_order *o, char *reason);
+int hub_commit(struct hub *hub, const char *group, char *reason);
+int hub_rollback(struct hub *hub, const char *group, char *reason);
+struct hub_disk *hub_live_open(struct hub *hub, const char *group, const char *volume, char *reason);
+
+/* scratch.c: fail-over tests */
+#define HUB_TEST_ID	9	/* bytes of its name */
+#define HUB_NOTE_MAX	96	/* bytes of what a person says of it */
+
+struct hub_test_info {
+	const char *group, *id;
+	uint64_t incarnation, seq, point_time;
+	uint64_t since, limit, used;
+	unsigned int nr_volumes;
+	const char *const *volume;
+	unsigned int users;
+	const char *trouble;			/* NULL: it can be used */
+};
+
+int hub_test_start(struct hub *hub, const char *group, const char *point, uint64_t limit, char *id, char *reason);
+int hub_test_stop(struct hub *hub, const char *id, const char *result, const char *note, char *reason);
+void hub_tests(struct hub *hub, void (*each)(void *data, const struct hub_test_info *t), void *data);
+struct hub_disk *hub_test_open(struct hub *hub, const char *id, const char *volume, char *reason);
+bool hub_test_group(struct hub *hub, const char *id, char *group);
+
+/* changed.c: what is to be moved when a side comes back */
+int hub_changed(struct hub *hub, const char *group, const char *volume, const char *point,
+		bool (*each)(void *data, uint64_t offset, uint64_t length), void *data, char *reason);
+
 /* info.c: what there is, for those who ask */
 struct hub_group_info {
 	const char *name;
@@ -85,6 +142,10 @@ struct hub_group_info {
 	bool connected;
 	unsigned int views;
 	const char *trouble;
+	const char *failover;			/* a word */
+	uint64_t fenced_since;			/* when the generation was made; 0: with the group */
+	uint64_t commit_at;
+	unsigned int live_users;
 };
 
 struct hub_volume_info {
@@ -97,13 +158,13 @@ struct hub_volume_info {
 /*
  * struct hub_point_info - a place in a group's log that is of interest
  * @what:	a word: checkpoint, gap, resync-begin, ...
- * @text:	the label, or the name of the volume; may be empty
+ * @text:	the label, the name of the volume, or what became of the test; may be empty
  * @why:	of a gap, or a write that failed; may be empty
  */
 struct hub_point_info {
 	uint64_t incarnation, seq, time;
 	const char *what;
-	char text[REPAGENT_LABEL_MAX + 1];
+	char text[HUB_TEXT_MAX];
 	char why[64];
 };
 

@@ -5,7 +5,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "engine.h"
+#include "overlay.h"
 
 /* What the volumes' bases take of the disk. */
 static uint64_t base_bytes(const struct group *g)
@@ -19,6 +19,13 @@ static uint64_t base_bytes(const struct group *g)
 			sum += (uint64_t)st.st_blocks * 512;
 	return sum;
 }
+
+static const char *const states[FAILOVER_NR_STATES] = {
+	[FAILOVER_NONE]		= "none",
+	[FAILOVER_LIVE]		= "live",
+	[FAILOVER_COMMITTED]	= "committed",
+	[FAILOVER_ROLLBACK]	= "rollback",
+};
 
 static void fill(struct hub_group_info *info, const struct group *g)
 {
@@ -46,6 +53,10 @@ static void fill(struct hub_group_info *info, const struct group *g)
 	info->connected = g->session;
 	info->views = g->nr_views;
 	info->trouble = *g->trouble ? g->trouble : NULL;
+	info->failover = states[g->failover.state];
+	info->fenced_since = g->failover.since;
+	info->commit_at = g->failover.commit_at;
+	info->live_users = g->live ? overlay_users(g->live) : 0;
 }
 
 /**

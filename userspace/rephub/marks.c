@@ -63,8 +63,16 @@ struct held {
 	uint32_t nr_marks;
 };
 
-/* All segments, the newest first, with what is durable of them. */
-static struct held *hold(struct group *g, size_t *nr, uint64_t *end, uint64_t *floor, struct replay *names)
+/* What became of a test. */
+static void fill_tested(struct hub_point_info *p, const struct tested *m)
+{
+	*p = (struct hub_point_info){ m->incarnation, m->seq, m->time, "tested", "", "" };
+	memcpy(p->text, m->text, sizeof(p->text));
+}
+
+/* All segments, the newest first, with what is durable of them, and the tests. */
+static struct held *hold(struct group *g, size_t *nr, uint64_t *end, uint64_t *floor, struct replay *names,
+			 struct tested **tested, size_t *nr_tested)
 {
 	struct held *held;
 	size_t i;
@@ -81,6 +89,7 @@ static struct held *hold(struct group *g, size_t *nr, uint64_t *end, uint64_t *f
 	*end = g->durable.id;
 	*floor = g->floor;
 	*names = g->now;
+	*nr_tested = scratch_marks(g, tested);
 	pthread_mutex_unlock(&g->lock);
 	return held;
 }
@@ -104,19 +113,26 @@ bool hub_points(struct hub *hub, const char *group, bool timed, unsigned int mos
 	void *scratch = malloc(2 * (size_t)FRAME_MAX);
 	struct hub_point_info p;
 	struct held *held = NULL;
+	struct tested *tested = NULL;
 	uint64_t end, floor;
 	unsigned int nr = 0;
-	size_t nr_held, i;
+	size_t nr_held, nr_tested = 0, i;
 	uint32_t k;
 
 	if (g && names && scratch)
-		held = hold(g, &nr_held, &end, &floor, names);
+		held = hold(g, &nr_held, &end, &floor, names, &tested, &nr_tested);
 	for (i = 0; held && i < nr_held; i++) {
 		const struct segment *s = held[i].s;
 
 		for (k = held[i].nr_marks; k-- > 0 && nr < most;) {
 			uint64_t id = s->first_id + s->mark[k];
 
+			for (; nr_tested && nr < most && tested[nr_tested - 1].id > id; nr_tested--, nr++) {
+				fill_tested(&p, &tested[nr_tested - 1]);
+				each(data, &p);
+			}
+			if (nr == most)
+				break;
 			if (id >= end || id + 1 < floor || (!timed && s->record[s->mark[k]].flags & RECORD_TIMED) ||
 			    !fill_point(&p, names, s, s->mark[k], scratch))
 				continue;
@@ -125,6 +141,11 @@ bool hub_points(struct hub *hub, const char *group, bool timed, unsigned int mos
 		}
 		segment_put(held[i].s);
 	}
+	for (; held && nr_tested && nr < most; nr_tested--, nr++) {
+		fill_tested(&p, &tested[nr_tested - 1]);
+		each(data, &p);
+	}
+	free(tested);
 	free(held);
 	free(scratch);
 	free(names);

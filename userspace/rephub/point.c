@@ -222,6 +222,21 @@ bool point_find(const struct group *g, const char *point, uint64_t *id, char *re
 }
 
 /**
+ * point_of - the point right behind a record
+ * @g: the group, locked
+ * @incarnation: of the record
+ * @seq: its number
+ * @id: out: so many of the group's records come before the point
+ * @reason: HUB_REASON_MAX bytes for why not
+ *
+ * Return: whether it is there.
+ */
+bool point_of(const struct group *g, uint64_t incarnation, uint64_t seq, uint64_t *id, char *reason)
+{
+	return find_position(g, incarnation, seq, id, reason);
+}
+
+/**
  * point_position - what the last record before a point is
  * @g: the group, locked
  * @id: so many records come before the point

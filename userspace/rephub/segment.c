@@ -18,6 +18,7 @@
 #define SEGMENT_MAGIC	UINT64_C(0x746d677367706572)	/* "repgsgmt" */
 #define SEGMENT_VERSION	1u
 #define REPLAY_AT	64
+#define FLAG_BRANCH	1u
 #define CRC_AT		4092
 
 #define INDEX_MAGIC	UINT64_C(0x7864696770657221)
@@ -154,6 +155,7 @@ void segment_put(struct segment *s)
  * @dir: of the journal; stays open as long as the segment
  * @start: in the log
  * @begin: what the log has said so far
+ * @branch: that is so at an earlier point, from which it goes on
  * @group: uuid
  * @error: SEGMENT_ERROR_MAX bytes
  *
@@ -161,13 +163,13 @@ void segment_put(struct segment *s)
  *
  * Return: the segment, or NULL with errno.
  */
-struct segment *segment_create(int dir, uint64_t start, const struct replay *begin,
+struct segment *segment_create(int dir, uint64_t start, const struct replay *begin, bool branch,
 			       const uint8_t *group, char *error)
 {
 	struct segment *s = segment_new(dir);
 	uint8_t header[SEGMENT_HEADER] = { 0 };
 	const uint64_t magic = htole64(SEGMENT_MAGIC);
-	const uint32_t version = htole32(SEGMENT_VERSION);
+	const uint32_t version = htole32(SEGMENT_VERSION), flags = htole32(branch ? FLAG_BRANCH : 0);
 	struct timespec now;
 	uint64_t le;
 	uint32_t crc;
@@ -182,9 +184,11 @@ struct segment *segment_create(int dir, uint64_t start, const struct replay *beg
 	s->start = s->end = start;
 	s->created = (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
 	s->begin = *begin;
+	s->branch = branch;
 	snprintf(s->name, sizeof(s->name), "%016" PRIx64 ".log", start);
 	memcpy(header, &magic, 8);
 	memcpy(header + 8, &version, 4);
+	memcpy(header + 12, &flags, 4);
 	memcpy(header + 16, group, 16);
 	le = htole64(start);
 	memcpy(header + 32, &le, 8);
@@ -220,7 +224,7 @@ struct segment *segment_open(int dir, const char *name, const uint8_t *group, ch
 	struct segment *s = segment_new(dir);
 	uint8_t header[SEGMENT_HEADER];
 	uint64_t magic, start, created;
-	uint32_t version, crc;
+	uint32_t version, flags, crc;
 	char want[SEGMENT_NAME_MAX];
 	int err = EBADMSG;
 	ssize_t n;
@@ -241,17 +245,21 @@ struct segment *segment_open(int dir, const char *name, const uint8_t *group, ch
 	memset(header + n, 0, sizeof(header) - (size_t)n);
 	memcpy(&magic, header, 8);
 	memcpy(&version, header + 8, 4);
+	memcpy(&flags, header + 12, 4);
 	memcpy(&start, header + 32, 8);
 	memcpy(&created, header + 40, 8);
 	memcpy(&crc, header + CRC_AT, 4);
 	s->start = s->end = le64toh(start);
 	s->created = le64toh(created);
+	s->branch = le32toh(flags) & FLAG_BRANCH;
 	snprintf(want, sizeof(want), "%016" PRIx64 ".log", s->start);
 	if (le64toh(magic) != SEGMENT_MAGIC || le32toh(crc) != frame_crc(header, CRC_AT))
 		failed(error, "segment %s: its header is not what was written", name);
 	else if (le32toh(version) != SEGMENT_VERSION)
 		failed(error, "segment %s: version %" PRIu32 ": expected %u", name, le32toh(version),
 		       SEGMENT_VERSION);
+	else if (le32toh(flags) & ~FLAG_BRANCH)
+		failed(error, "segment %s: flags 0x%" PRIx32 ": expected 0 or 1", name, le32toh(flags));
 	else if (memcmp(header + 16, group, 16))
 		failed(error, "segment %s: it is of another group, by its uuid", name);
 	else if (strcmp(want, name) || s->start < SESSION_SIZE || s->start % FRAME_ALIGN ||

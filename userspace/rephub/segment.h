@@ -63,6 +63,8 @@ struct log_frame {
  * @begin:	what the log had said before @start
  * @record, @frame, @mark: never move, so that views can look at them while more are added
  * @mark:	the records that are of interest to a person: checkpoints with a label, gaps, resyncs, ...
+ * @branch:	it goes on from an earlier point, and not where the one before it ended
+ * @from:	... this one, by its id; UINT64_MAX: that point is gone
  * @first_id:	what the first record is called among all of the group
  * @sealed:	nothing is added any more
  */
@@ -81,6 +83,8 @@ struct segment {
 	uint32_t nr_marks;
 	uint64_t first_time, last_time;
 	uint64_t first_id;
+	uint64_t from;
+	bool branch;
 	bool sealed;
 };
 
@@ -91,7 +95,7 @@ struct segment_frame {
 	uint64_t first_time, last_time;
 };
 
-struct segment *segment_create(int dir, uint64_t start, const struct replay *begin,
+struct segment *segment_create(int dir, uint64_t start, const struct replay *begin, bool branch,
 			       const uint8_t *group, char *error);
 struct segment *segment_open(int dir, const char *name, const uint8_t *group, char *error);
 void segment_get(struct segment *s);

@@ -30,6 +30,7 @@ enum state { STATE_NEW, STATE_HELLO, STATE_OPEN, STATE_BROKEN, STATE_OVER };
  * struct hub_session
  * @lock:	guards all but the names and @hub; taken before the group's
  * @hello:	what was said
+ * @generation:	when it was opened
  * @frame:	the frame that is coming, @have bytes of it; @raw: to unpack it into
  * @why, @err:	of BROKEN
  */
@@ -42,6 +43,7 @@ struct hub_session {
 	struct group *group;
 	enum state state;
 	struct frame_header hello;
+	uint64_t generation;
 	uint64_t at;
 	size_t have;
 	uint8_t *frame, *raw;
@@ -111,6 +113,17 @@ int refuse(struct hub_session *s, int err, char *reason, const char *fmt, ...)
 	return err;
 }
 
+/* Why it is no longer the group's session; the group is locked. */
+static void say_over(const struct hub_session *s, char *reason)
+{
+	if (s->group->stopping)
+		snprintf(reason, HUB_REASON_MAX, "group %s is just being failed over", s->name);
+	else if (s->generation != s->group->generation)
+		failover_why(s->group, reason);
+	else
+		snprintf(reason, HUB_REASON_MAX, "another session of group %s was opened since", s->name);
+}
+
 /* Is this still the group's session? The group is locked. */
 static int check_open(struct hub_session *s, char *reason)
 {
@@ -123,7 +136,7 @@ static int check_open(struct hub_session *s, char *reason)
 		snprintf(reason, HUB_REASON_MAX, "%s", s->why);
 		return s->err;
 	case STATE_OVER:
-		snprintf(reason, HUB_REASON_MAX, "another session of group %s was opened since", s->name);
+		say_over(s, reason);
 		return ESHUTDOWN;
 	default:
 		return refuse(s, EINVAL, reason, "there is no session: expected a hello, and a read of the session block");
@@ -289,15 +302,26 @@ static void judge(struct hub_session *s, struct session *out)
 {
 	const struct group *g = s->group;
 	const struct frame_header *h = &s->hello;
+	char why[HUB_REASON_MAX];
 	unsigned int i;
 
 	if (!is_zero(h->group, sizeof(h->group)) && memcmp(h->group, g->uuid, sizeof(g->uuid))) {
 		not_accepting(out, SESSION_FOREIGN, "group %s here is another one, by its uuid", s->name);
 		return;
 	}
-	if (h->generation && h->generation != g->generation) {
-		not_accepting(out, SESSION_FENCED, "generation %" PRIu64 ": the group was failed over and is at %" PRIu64,
-			      h->generation, g->generation);
+	if (g->stopping || g->unsure) {
+		not_accepting(out, SESSION_FAILED, "%.150s", g->unsure ? g->trouble : "the group is just being failed over");
+		return;
+	}
+	out->since = g->failover.since;
+	if (g->failover.state == FAILOVER_LIVE || g->failover.state == FAILOVER_ROLLBACK) {
+		not_accepting(out, SESSION_FENCED, "%s: the group is failed over", failover_why(g, why));
+		return;
+	}
+	/* Who never was here, or has forgotten it, cannot know that it is the one who may. */
+	if (h->generation != g->generation && (h->generation ? h->generation != g->admitted : g->generation != 1)) {
+		not_accepting(out, SESSION_FENCED, "%s: generation %" PRIu64 " is over", failover_why(g, why),
+			      h->generation);
 		return;
 	}
 	for (i = 0; i + 1 < g->now.nr_seen; i++)
@@ -320,11 +344,16 @@ static int open_session(struct hub_session *s, struct session *out, char *reason
 		snprintf(reason, HUB_REASON_MAX, "out of memory");
 		return ENOMEM;
 	}
+	if (!failover_ended(g, reason)) {
+		not_accepting(out, SESSION_FENCED, "%.150s", reason);
+		return 0;
+	}
 	if (g->session && g->session != s)
 		hubgroup_event(g, "session-closed", g->now.incarnation, g->now.seq, "%s: another one was opened",
 			       g->session->peer);
 	/* From here on the older one adds nothing, and all that it has added is in the file. */
 	g->session = s;
+	s->generation = g->generation;
 	if (!g->broken) {
 		err = hubgroup_sync(g, reason);
 		if (err && !g->broken)
@@ -338,8 +367,8 @@ static int open_session(struct hub_session *s, struct session *out, char *reason
 		not_accepting(out, SESSION_FULL, "less than %" PRIu64 " MiB are free for the journal", SPACE_LEAST >> 20);
 		return 0;
 	}
-	if (g->session != s) {	/* another one came while we synced */
-		snprintf(reason, HUB_REASON_MAX, "another session of group %s was opened since", s->name);
+	if (g->session != s) {	/* another one came while we synced, or a fail-over */
+		say_over(s, reason);
 		return ESHUTDOWN;
 	}
 	s->at = hubgroup_last(g)->end;
@@ -448,6 +477,11 @@ int hub_session_flush(struct hub_session *s, char *reason)
 		return err;
 	}
 	err = hubgroup_sync(g, error);
+	/* It is durable; but who has lost the group meanwhile must not go on as if it had it. */
+	if (!err && g->session != s) {
+		say_over(s, error);
+		err = ESHUTDOWN;
+	}
 	pthread_mutex_unlock(&g->lock);
 	if (err) {
 		pthread_mutex_lock(&s->lock);
@@ -471,12 +505,12 @@ bool hub_session_over(struct hub_session *s, char *reason)
 	if (s->group && s->state >= STATE_OPEN) {
 		pthread_mutex_lock(&s->group->lock);
 		over = s->group->session != s;
+		if (over)
+			say_over(s, reason);
 		pthread_mutex_unlock(&s->group->lock);
 	}
-	if (over) {
+	if (over)
 		s->state = STATE_OVER;
-		snprintf(reason, HUB_REASON_MAX, "another session of group %s was opened since", s->name);
-	}
 	pthread_mutex_unlock(&s->lock);
 	return over;
 }

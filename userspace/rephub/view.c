@@ -19,49 +19,29 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "engine.h"
-
-/*
- * struct hub_view - does not change after it was opened, but for what @lock guards
- * @id:		so many of the group's records count
- * @kept:	the record whose payload is in @payload; UINT64_MAX: none
- * @unpacked:	the segment of which frame @frame is in @scratch; NULL: none
- */
-struct hub_view {
-	struct group *group;
-	LIST_ENTRY(hub_view) link;		/* guarded by the group's lock */
-	char volume[REPAGENT_NAME_MAX + 1];
-	char who[64];				/* guarded by the group's lock */
-	uint64_t since;
-	uint64_t id;
-	uint64_t incarnation, seq, time;
-	uint64_t size;
-	int base;
-	struct segment **segment;
-	size_t nr_segments;
-	struct extents extents;
-
-	pthread_mutex_t lock;
-	uint64_t kept;
-	const struct segment *unpacked;
-	uint32_t frame;
-	uint8_t *payload, *scratch;
-};
+#include "view.h"
 
 /**
- * view_oldest - the earliest point that a view has
+ * view_oldest - the earliest point up to which a view goes straight on from the base
  * @g: the group, locked
  *
  * Return: its id, UINT64_MAX if there is no view.
  */
 uint64_t view_oldest(const struct group *g)
 {
-	uint64_t oldest = UINT64_MAX;
+	uint64_t oldest = UINT64_MAX, from, to = 0;
 	const struct hub_view *v;
+	struct lineage l;
 
-	LIST_FOREACH(v, &g->views, link)
-		if (v->id < oldest)
-			oldest = v->id;
+	LIST_FOREACH(v, &g->views, link) {
+		lineage_begin(&l, g->segment, g->nr_segments, v->id);
+		while (lineage_next(&l, &from, &to))
+			;
+		if (l.lost)
+			to = 0;
+		if (to < oldest)
+			oldest = to;
+	}
 	return oldest;
 }
 
@@ -80,20 +60,20 @@ static bool hold_segments(struct hub_view *v)
 	return true;
 }
 
-/* Which ranges were last written by which record? */
-static bool map_extents(struct hub_view *v, unsigned int slot)
+/* Those of the records from one up to before another. */
+static bool map_range(struct hub_view *v, uint64_t from, uint64_t to)
 {
 	uint64_t sectors = v->size / 512, id, last, end;
+	size_t i = segment_index(v->segment, v->nr_segments, from + 1);
 	const struct log_record *rec;
 	const struct segment *s;
-	size_t i;
 
-	for (i = 0; i < v->nr_segments; i++) {
+	for (; i < v->nr_segments && v->segment[i]->first_id < to; i++) {
 		s = v->segment[i];
-		last = i + 1 < v->nr_segments ? v->segment[i + 1]->first_id : v->id;
+		last = i + 1 < v->nr_segments && v->segment[i + 1]->first_id < to ? v->segment[i + 1]->first_id : to;
 		for (id = s->first_id; id < last; id++) {
 			rec = &s->record[id - s->first_id];
-			if (rec->slot != slot || rec->sector >= sectors)
+			if (rec->slot != v->slot || rec->sector >= sectors)
 				continue;
 			switch (rec->type) {
 			case REPAGENT_REC_WRITE:
@@ -112,6 +92,23 @@ static bool map_extents(struct hub_view *v, unsigned int slot)
 	return true;
 }
 
+/* Which ranges were last written by which record? */
+static bool map_extents(struct hub_view *v)
+{
+	uint64_t (*range)[2] = calloc(v->nr_segments, sizeof(*range));
+	struct lineage l;
+	size_t nr = 0;
+	bool ok = range;
+
+	lineage_begin(&l, v->segment, v->nr_segments, v->id);
+	while (ok && nr < v->nr_segments && lineage_next(&l, &range[nr][0], &range[nr][1]))
+		nr++;
+	while (ok && nr--)
+		ok = map_range(v, range[nr][0], range[nr][1]);
+	free(range);
+	return ok;
+}
+
 static void view_free(struct hub_view *v)
 {
 	size_t i;
@@ -128,22 +125,22 @@ static void view_free(struct hub_view *v)
 	free(v);
 }
 
-/* What the log says of the volume at the point. The group is locked. Return its slot, or -1. */
-static int choose(struct hub_view *v, const char *point, char *reason)
+/* What the log says of the volume at the point. The group is locked. Return whether it can be seen. */
+static bool choose(struct hub_view *v, const char *point, char *reason)
 {
 	struct group *g = v->group;
+	bool found = false;
 	struct replay *r;
 	const char *why;
 	unsigned int i;
-	int slot = -1;
 
 	if (!point_find(g, point, &v->id, reason))
-		return -1;
+		return false;
 	r = malloc(sizeof(*r));
 	if (!r || !hubgroup_state(g, v->id, r)) {
 		snprintf(reason, HUB_REASON_MAX, r ? "the point is gone" : "out of memory");
 		free(r);
-		return -1;
+		return false;
 	}
 	point_position(g, v->id, &v->incarnation, &v->seq, &v->time);
 	for (i = 0; i < r->nr && strcmp(r->volume[i].name, v->volume); i++)
@@ -156,10 +153,77 @@ static int choose(struct hub_view *v, const char *point, char *reason)
 			 v->incarnation, v->seq, why);
 	} else {
 		v->size = r->volume[i].sectors * 512;
-		slot = (int)i;
+		v->slot = i;
+		found = true;
 	}
 	free(r);
-	return slot;
+	return found;
+}
+
+/**
+ * view_open - see a volume as it was
+ * @g: the group
+ * @volume: name of the volume
+ * @point: see point_find()
+ * @reason: HUB_REASON_MAX bytes for why not
+ *
+ * Return: the view, or NULL.
+ */
+struct hub_view *view_open(struct group *g, const char *volume, const char *point, char *reason)
+{
+	struct hub_view *v = calloc(1, sizeof(*v));
+	struct timespec now;
+	bool ok;
+
+	if (!v) {
+		snprintf(reason, HUB_REASON_MAX, "out of memory");
+		return NULL;
+	}
+	v->base = -1;
+	v->kept = UINT64_MAX;
+	v->group = g;
+	pthread_mutex_init(&v->lock, NULL);
+	snprintf(v->volume, sizeof(v->volume), "%s", volume);
+	v->payload = malloc(REPAGENT_MAX_RECORD);
+	v->scratch = malloc(2 * (size_t)FRAME_MAX);
+	if (!v->payload || !v->scratch) {
+		snprintf(reason, HUB_REASON_MAX, "out of memory");
+		view_free(v);
+		return NULL;
+	}
+	clock_gettime(CLOCK_REALTIME, &now);
+	v->since = (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+	pthread_mutex_lock(&g->lock);
+	ok = !g->forgotten;
+	if (!ok)
+		snprintf(reason, HUB_REASON_MAX, "there is no group %s here", g->name);
+	ok = ok && choose(v, point, reason);
+	if (ok && !hold_segments(v)) {
+		snprintf(reason, HUB_REASON_MAX, "out of memory");
+		ok = false;
+	}
+	if (ok) {
+		v->base = openat(g->base, volume, O_RDONLY | O_CLOEXEC);
+		if (v->base < 0 && errno != ENOENT) {
+			snprintf(reason, HUB_REASON_MAX, "the base of %s/%s: %s", g->name, volume, strerror(errno));
+			ok = false;
+		}
+	}
+	if (ok) {
+		LIST_INSERT_HEAD(&g->views, v, link);
+		g->nr_views++;
+	}
+	pthread_mutex_unlock(&g->lock);
+	if (!ok) {
+		view_free(v);
+		return NULL;
+	}
+	if (!map_extents(v)) {
+		snprintf(reason, HUB_REASON_MAX, "out of memory");
+		hub_view_close(v);
+		return NULL;
+	}
+	return v;
 }
 
 /**
@@ -175,61 +239,11 @@ static int choose(struct hub_view *v, const char *point, char *reason)
 struct hub_view *hub_view_open(struct hub *hub, const char *group, const char *volume,
 			       const char *point, char *reason)
 {
-	struct hub_view *v = calloc(1, sizeof(*v));
-	struct timespec now;
-	int slot;
+	struct group *g = hub_find(hub, group);
 
-	if (!v) {
-		snprintf(reason, HUB_REASON_MAX, "out of memory");
-		return NULL;
-	}
-	v->base = -1;
-	v->kept = UINT64_MAX;
-	pthread_mutex_init(&v->lock, NULL);
-	snprintf(v->volume, sizeof(v->volume), "%s", volume);
-	v->group = hub_find(hub, group);
-	v->payload = malloc(REPAGENT_MAX_RECORD);
-	v->scratch = malloc(2 * (size_t)FRAME_MAX);
-	if (!v->group || !v->payload || !v->scratch) {
-		snprintf(reason, HUB_REASON_MAX, v->group ? "out of memory" : "there is no group %s here", group);
-		view_free(v);
-		return NULL;
-	}
-	clock_gettime(CLOCK_REALTIME, &now);
-	v->since = (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
-	pthread_mutex_lock(&v->group->lock);
-	if (v->group->forgotten) {
+	if (!g)
 		snprintf(reason, HUB_REASON_MAX, "there is no group %s here", group);
-		slot = -1;
-	} else {
-		slot = choose(v, point, reason);
-	}
-	if (slot >= 0 && !hold_segments(v)) {
-		snprintf(reason, HUB_REASON_MAX, "out of memory");
-		slot = -1;
-	}
-	if (slot >= 0) {
-		v->base = openat(v->group->base, volume, O_RDONLY | O_CLOEXEC);
-		if (v->base < 0 && errno != ENOENT) {
-			snprintf(reason, HUB_REASON_MAX, "the base of %s/%s: %s", group, volume, strerror(errno));
-			slot = -1;
-		}
-	}
-	if (slot >= 0) {
-		LIST_INSERT_HEAD(&v->group->views, v, link);
-		v->group->nr_views++;
-	}
-	pthread_mutex_unlock(&v->group->lock);
-	if (slot < 0) {
-		view_free(v);
-		return NULL;
-	}
-	if (!map_extents(v, (unsigned int)slot)) {
-		snprintf(reason, HUB_REASON_MAX, "out of memory");
-		hub_view_close(v);
-		return NULL;
-	}
-	return v;
+	return g ? view_open(g, volume, point, reason) : NULL;
 }
 
 /**
@@ -322,26 +336,36 @@ void hub_view_position(const struct hub_view *v, uint64_t *incarnation, uint64_t
 	*time = v->time;
 }
 
-static const struct segment *segment_of(const struct hub_view *v, uint64_t id)
+/**
+ * view_segment - where a record is
+ * @v: the view
+ * @id: of the record
+ */
+const struct segment *view_segment(const struct hub_view *v, uint64_t id)
 {
-	size_t low = 0, high = v->nr_segments, mid;
-
-	while (high - low > 1) {
-		mid = low + (high - low) / 2;
-		if (v->segment[mid]->first_id <= id)
-			low = mid;
-		else
-			high = mid;
-	}
-	return v->segment[low];
+	return v->segment[segment_index(v->segment, v->nr_segments, id + 1)];
 }
 
-static bool has_data(const struct log_record *rec)
+/**
+ * view_has_data - or are there zeroes where it was written?
+ * @rec: a record that an extent leads to
+ */
+bool view_has_data(const struct log_record *rec)
 {
 	return rec->type == REPAGENT_REC_WRITE || rec->type == REPAGENT_REC_RESYNC;
 }
 
-static int read_base(const struct hub_view *v, uint64_t offset, uint8_t *buf, size_t len, char *reason)
+/**
+ * view_read_base - read where no extent is
+ * @v: the view
+ * @offset: in bytes
+ * @buf: filled
+ * @len: of that
+ * @reason: HUB_REASON_MAX bytes for why not
+ *
+ * Return: 0 or a positive errno.
+ */
+int view_read_base(const struct hub_view *v, uint64_t offset, uint8_t *buf, size_t len, char *reason)
 {
 	ssize_t n;
 
@@ -401,15 +425,26 @@ static int read_part(struct hub_view *v, const struct segment *s, uint64_t id, u
 	return err;
 }
 
-/* @len bytes that begin @skip into a record. */
-static int read_record(struct hub_view *v, uint64_t id, uint64_t skip, uint8_t *buf, size_t len, char *reason)
+/**
+ * view_read_record - read where an extent leads to a record
+ * @v: the view
+ * @s: view_segment()
+ * @id: of the record
+ * @skip: bytes of it that come before
+ * @buf: filled
+ * @len: of that, within the record
+ * @reason: HUB_REASON_MAX bytes for why not
+ *
+ * Return: 0 or a positive errno.
+ */
+int view_read_record(struct hub_view *v, const struct segment *s, uint64_t id, uint64_t skip, uint8_t *buf,
+		     size_t len, char *reason)
 {
-	const struct segment *s = segment_of(v, id);
 	const struct log_record *rec = &s->record[id - s->first_id];
 	char error[SEGMENT_ERROR_MAX];
 	int err;
 
-	if (!has_data(rec)) {
+	if (!view_has_data(rec)) {
 		memset(buf, 0, len);
 		return 0;
 	}
@@ -448,17 +483,47 @@ int hub_view_read(struct hub_view *v, uint64_t offset, void *buf, size_t len, ch
 		e = extents_find(&v->extents, offset / 512);
 		stop = !e || e->start * 512 > end ? end : e->start * 512;
 		if (stop > offset) {
-			err = read_base(v, offset, p, stop - offset, reason);
+			err = view_read_base(v, offset, p, stop - offset, reason);
 		} else {
 			stop = e->end * 512 < end ? e->end * 512 : end;
-			s = segment_of(v, e->id);
-			err = read_record(v, e->id, offset - s->record[e->id - s->first_id].sector * 512, p,
-					  stop - offset, reason);
+			s = view_segment(v, e->id);
+			err = view_read_record(v, s, e->id, offset - s->record[e->id - s->first_id].sector * 512, p,
+					       stop - offset, reason);
 		}
 		p += stop - offset;
 		offset = stop;
 	}
 	return err;
+}
+
+/**
+ * view_next_base - is there data, or nothing but zeroes, where no extent is?
+ * @v: the view
+ * @offset: from there on
+ * @end: up to there at most
+ * @next: out: as far as that is so
+ *
+ * Return: whether it may be data.
+ */
+bool view_next_base(const struct hub_view *v, uint64_t offset, uint64_t end, uint64_t *next)
+{
+	off_t data, hole;
+
+	*next = end;
+	if (v->base < 0)
+		return false;
+	data = lseek(v->base, (off_t)offset, SEEK_DATA);
+	if (data < 0)
+		return errno != ENXIO;
+	if ((uint64_t)data > offset) {
+		if ((uint64_t)data < *next)
+			*next = (uint64_t)data;
+		return false;
+	}
+	hole = lseek(v->base, (off_t)offset, SEEK_HOLE);
+	if (hole > (off_t)offset && (uint64_t)hole < *next)
+		*next = (uint64_t)hole;
+	return true;
 }
 
 /**
@@ -474,26 +539,10 @@ bool hub_view_next(struct hub_view *v, uint64_t offset, uint64_t end, uint64_t *
 {
 	const struct extent *e = extents_find(&v->extents, offset / 512);
 	const struct segment *s;
-	off_t data, hole;
 
-	if (e && e->start * 512 <= offset) {
-		*next = e->end * 512 < end ? e->end * 512 : end;
-		s = segment_of(v, e->id);
-		return has_data(&s->record[e->id - s->first_id]);
-	}
-	*next = !e || e->start * 512 > end ? end : e->start * 512;
-	if (v->base < 0)
-		return false;
-	data = lseek(v->base, (off_t)offset, SEEK_DATA);
-	if (data < 0)
-		return errno != ENXIO;
-	if ((uint64_t)data > offset) {
-		if ((uint64_t)data < *next)
-			*next = (uint64_t)data;
-		return false;
-	}
-	hole = lseek(v->base, (off_t)offset, SEEK_HOLE);
-	if (hole > (off_t)offset && (uint64_t)hole < *next)
-		*next = (uint64_t)hole;
-	return true;
+	if (!e || e->start * 512 > offset)
+		return view_next_base(v, offset, !e || e->start * 512 > end ? end : e->start * 512, next);
+	*next = e->end * 512 < end ? e->end * 512 : end;
+	s = view_segment(v, e->id);
+	return view_has_data(&s->record[e->id - s->first_id]);
 }

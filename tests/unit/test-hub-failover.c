@@ -1,0 +1,990 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * Fail-over and its tests, at the engine: what is written goes where it should and nowhere else, the
+ * side that was failed over from changes nothing, and whenever the hub ends, it is one or the other.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+#include <cmocka.h>
+
+#include "rephub/overlay.h"
+#include "simagent.h"
+
+#define SEGMENT		(1u << 20)
+#define BYTES		(SIM_SECTORS * 512)
+
+typedef uint8_t image[SIM_VOLUMES][BYTES];
+
+static char *dir, why[HUB_REASON_MAX];
+static struct hub *hub;
+static struct simagent a, b;
+static image model, before, got;
+
+static int setup(void **state)
+{
+	(void)state;
+	srandom(11);
+	dir = sim_dir();
+	hub = sim_hub(dir, SEGMENT, 0);
+	sim_init(&a, hub, 0xabc);
+	sim_init(&b, hub, 0xdef);
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	(void)state;
+	sim_disconnect(&a);
+	sim_disconnect(&b);
+	free(a.op);
+	free(b.op);
+	if (hub)
+		hub_close(hub);
+	sim_remove(dir);
+	free(dir);
+	return 0;
+}
+
+static void close_hub(void)
+{
+	sim_disconnect(&a);
+	sim_disconnect(&b);
+	hub_close(hub);
+	hub = NULL;
+}
+
+static void open_hub(uint64_t keep)
+{
+	hub = a.hub = b.hub = sim_hub(dir, SEGMENT, keep);
+}
+
+static void reopen(void)
+{
+	close_hub();
+	open_hub(0);
+}
+
+static void run(struct simagent *x, unsigned int frames)
+{
+	while (frames--)
+		sim_random(x, 1 + (unsigned int)random() % 40);
+	assert_int_equal(sim_flush(x), 0);
+}
+
+/* After the records of sim_start(), where all volumes can be used. */
+static uint64_t some_point(void)
+{
+	return 3 * SIM_VOLUMES + (uint64_t)random() % (a.acked - 3 * SIM_VOLUMES) + 1;
+}
+
+static void model_at(uint64_t seq, image *m)
+{
+	unsigned int v;
+
+	for (v = 0; v < SIM_VOLUMES; v++)
+		sim_model(&a, seq, v, (*m)[v]);
+}
+
+static const char *point_name(uint64_t seq)
+{
+	static char point[64];
+
+	snprintf(point, sizeof(point), "%016" PRIx64 ":%" PRIu64, a.incarnation, seq);
+	return point;
+}
+
+static struct hub_disk *open_disk(const char *test, unsigned int v)
+{
+	char volume[16];
+	struct hub_disk *d;
+
+	snprintf(volume, sizeof(volume), "disk%u", v);
+	d = test ? hub_test_open(hub, test, volume, why) : hub_live_open(hub, "vm0", volume, why);
+	if (!d)
+		fail_msg("%s %s: %s", test ? test : "live", volume, why);
+	return d;
+}
+
+static void differ(const image *want, const char *what)
+{
+	size_t i;
+
+	for (i = 0; i < sizeof(*want); i += 512)
+		if (memcmp((const uint8_t *)want + i, (uint8_t *)got + i, 512))
+			fail_msg("%s: volume %zu differs at sector %zu", what, i / BYTES, i % BYTES / 512);
+}
+
+/* All of a test, or of live: in reads of all sizes, and where it says that there is nothing. */
+static void compare(const char *test, const image *want)
+{
+	uint64_t at, next, i;
+	struct hub_disk *d;
+	unsigned int v;
+	size_t len;
+
+	for (v = 0; v < SIM_VOLUMES; v++) {
+		d = open_disk(test, v);
+		assert_int_equal(hub_disk_size(d), BYTES);
+		for (at = 0; at < BYTES; at += len) {
+			len = random() % 2 ? 1 + (size_t)random() % 5000 : 65536;
+			if (len > BYTES - at)
+				len = BYTES - at;
+			if (hub_disk_read(d, at, got[v] + at, len, why))
+				fail_msg("%s", why);
+		}
+		for (at = 0; at < BYTES; at = next) {
+			bool data = hub_disk_next(d, at, BYTES, &next);
+
+			assert_true(next > at && next <= BYTES);
+			for (i = at; !data && i < next; i++)
+				assert_int_equal((*want)[v][i], 0);
+		}
+		hub_disk_close(d);
+	}
+	differ(want, test ? test : "live");
+}
+
+static void compare_view(const char *point, const image *want)
+{
+	char volume[16];
+	struct hub_view *view;
+	unsigned int v;
+
+	for (v = 0; v < SIM_VOLUMES; v++) {
+		snprintf(volume, sizeof(volume), "disk%u", v);
+		view = hub_view_open(hub, "vm0", volume, point, why);
+		if (!view)
+			fail_msg("%s at %s: %s", volume, point, why);
+		if (hub_view_read(view, 0, got[v], BYTES, why))
+			fail_msg("%s", why);
+		hub_view_close(view);
+	}
+	differ(want, point);
+}
+
+/* A random write of a guest, or zeroes, and the model has it too. Return the errno. */
+static int write_random(const char *test, image *m)
+{
+	static uint8_t buf[256 * 512];
+	static uint64_t number = 1000000;
+	unsigned int v = (unsigned int)random() % SIM_VOLUMES, kind = (unsigned int)random() % 8;
+	uint64_t nr = random() % 10 ? 1 + (uint64_t)random() % 16 : 1 + (uint64_t)random() % 256;
+	uint64_t sector = (uint64_t)random() % (SIM_SECTORS - nr);
+	struct hub_disk *d = open_disk(test, v);
+	int err;
+
+	sim_fill(buf, 0x777, number++, sector, nr);
+	err = kind < 2 ? hub_disk_zero(d, sector * 512, nr * 512, kind, why) :
+			 hub_disk_write(d, sector * 512, buf, nr * 512, why);
+	if (!err && kind < 2)
+		memset((*m)[v] + sector * 512, 0, nr * 512);
+	else if (!err)
+		memcpy((*m)[v] + sector * 512, buf, nr * 512);
+	hub_disk_close(d);
+	return err;
+}
+
+static void write_many(const char *test, unsigned int nr, image *m)
+{
+	while (nr--)
+		if (write_random(test, m))
+			fail_msg("%s", why);
+}
+
+static void flush_live(void)
+{
+	struct hub_disk *d = open_disk(NULL, 0);
+
+	if (hub_disk_flush(d, why))
+		fail_msg("%s", why);
+	hub_disk_close(d);
+}
+
+static int fail_over(const char *point)
+{
+	return hub_failover(hub, "vm0", &(struct hub_order){ .point = point }, why);
+}
+
+static void failed_over(const char *point)
+{
+	if (fail_over(point))
+		fail_msg("%s: %s", point, why);
+}
+
+static struct group *vm0(void)
+{
+	return hub_find(hub, "vm0");
+}
+
+/* ---- tests of a fail-over ------------------------------------------------ */
+
+struct found {
+	unsigned int nr;
+	char text[HUB_TEXT_MAX];
+	uint64_t seq;
+};
+
+static void note_mark(void *data, const struct hub_point_info *p)
+{
+	struct found *f = data;
+
+	if (strcmp(p->what, "tested"))
+		return;
+	f->nr++;
+	memcpy(f->text, p->text, sizeof(f->text));
+	f->seq = p->seq;
+}
+
+/* Several at once, and the replication goes on; the hub is started anew; each has what was written to it. */
+static void test_scratch(void **state)
+{
+	enum { TESTS = 3 };
+	static image own[TESTS];
+	char id[TESTS][HUB_TEST_ID];
+	uint64_t seq[TESTS];
+	struct found f = { 0 };
+	struct stat st;
+	char path[128];
+	int i, k;
+
+	(void)state;
+	sim_start(&a);
+	run(&a, 60);
+	for (i = 0; i < TESTS; i++) {
+		seq[i] = i ? some_point() : a.acked;
+		if (hub_test_start(hub, "vm0", i ? point_name(seq[i]) : "latest", 0, id[i], why))
+			fail_msg("%s", why);
+		model_at(seq[i], &own[i]);
+	}
+	for (k = 0; k < 4; k++) {
+		for (i = 0; i < TESTS; i++) {
+			compare(id[i], &own[i]);
+			write_many(id[i], 150, &own[i]);
+			compare(id[i], &own[i]);
+		}
+		run(&a, 20);
+		sim_compare(&a, seq[k % TESTS]);
+		sim_compare(&a, a.acked);
+		if (k % 2) {
+			reopen();
+			assert_int_equal(sim_connect(&a), 0);
+			assert_int_equal(a.block.seq, a.acked);
+		}
+	}
+	/* What holds the point is what keeps it from being folded. */
+	for (k = 0; k < 20; k++)
+		hub_tend(hub);
+	struct hub_disk *open = open_disk(id[1], 0);
+
+	assert_int_equal(hub_test_stop(hub, id[0], "passed", "all well", why), 0);
+	assert_int_equal(hub_test_stop(hub, id[0], "passed", NULL, why), ENOENT);
+	assert_int_equal(hub_test_stop(hub, id[1], NULL, NULL, why), 0);
+	assert_true(hub_disk_over(open, why));
+	assert_int_equal(hub_disk_write(open, 0, own[1], 512, why), ESHUTDOWN);
+	assert_int_equal(hub_disk_read(open, 0, got, 512, why), ESHUTDOWN);
+	hub_disk_close(open);
+	snprintf(path, sizeof(path), "%s/groups/vm0/tests/%s", dir, id[1]);
+	assert_int_equal(stat(path, &st), -1);
+	compare(id[2], &own[2]);
+	reopen();
+	compare(id[2], &own[2]);
+	assert_null(hub_test_open(hub, id[0], "disk0", why));
+	assert_true(hub_points(hub, "vm0", false, 200, note_mark, &f));
+	assert_int_equal(f.nr, 1);
+	assert_int_equal(f.seq, seq[0]);
+	assert_non_null(strstr(f.text, "passed"));
+	assert_non_null(strstr(f.text, "all well"));
+}
+
+/* What may be written has an end; what was refused has changed nothing, and the replica has none of it. */
+static void test_scratch_limit(void **state)
+{
+	char id[HUB_TEST_ID];
+	unsigned int refused = 0;
+
+	(void)state;
+	sim_start(&a);
+	run(&a, 20);
+	assert_int_equal(hub_test_start(hub, "vm0", "latest", 2u << 20, id, why), 0);
+	model_at(a.acked, &model);
+	for (int i = 0; i < 2000 && refused < 20; i++) {
+		int err = write_random(id, &model);
+
+		if (err && err != ENOSPC)
+			fail_msg("error %d: %s", err, why);
+		refused += err == ENOSPC;
+	}
+	assert_int_equal(refused, 20);
+	compare(id, &model);
+	assert_int_equal(hub_test_start(hub, "vm0", "never", 0, id, why), ENOENT);
+	assert_int_equal(hub_test_start(hub, "vm9", "latest", 0, id, why), ENOENT);
+	assert_int_equal(hub_test_start(hub, "vm0", point_name(2), 0, id, why), ENOENT);
+	assert_non_null(strstr(why, "resynchronised"));
+	sim_compare(&a, a.acked);
+}
+
+/* ---- fail-over ----------------------------------------------------------- */
+
+static void nothing_more(struct simagent *x)
+{
+	uint64_t end = hubgroup_last(vm0())->end;
+
+	sim_begin(x, true);
+	assert_true(sim_add(x, REPAGENT_REC_WRITE, 0, 0, 1));
+	assert_int_equal(sim_send(x), ESHUTDOWN);
+	assert_int_equal(sim_flush(x), ESHUTDOWN);
+	assert_non_null(strstr(x->reason, "fenced by generation"));
+	assert_true(hub_session_over(x->session, why));
+	assert_int_equal(sim_connect(x), ESHUTDOWN);
+	sim_disconnect(x);
+	assert_int_equal(sim_connect(x), 0);
+	assert_int_equal(x->block.state, SESSION_FENCED);
+	assert_non_null(strstr(x->block.reason, "fenced by generation"));
+	assert_true(x->block.since != 0);
+	assert_int_equal(sim_send(x), EINVAL);
+	assert_int_equal(hubgroup_last(vm0())->end, end);
+	sim_disconnect(x);
+}
+
+/*
+ * At the latest point, and at earlier ones: live is what it was, has what is written to it, also after the hub was started anew,
+ * and the history stays as it was. Then either end.
+ */
+static void test_live(void **state)
+{
+	uint64_t seq, generation;
+	int i;
+
+	(void)state;
+	sim_start(&a);
+	for (i = 0; i < 6; i++) {
+		run(&a, 60);
+		seq = i % 2 ? some_point() : a.acked;
+		generation = a.block.generation;
+		model_at(seq, &model);
+		model_at(a.acked, &before);
+		failed_over(i % 2 ? point_name(seq) : "latest");
+		assert_int_equal(vm0()->generation, generation + 1);
+		assert_int_equal(fail_over("latest"), EBUSY);
+		nothing_more(&a);
+		a.next = a.acked + 1;
+		a.nr_ops--;
+		compare(NULL, &model);
+		write_many(NULL, 300, &model);
+		compare(NULL, &model);
+		flush_live();
+		compare_view("latest", &model);
+		sim_compare(&a, seq);
+		sim_compare(&a, a.acked);
+		reopen();
+		compare(NULL, &model);
+		write_many(NULL, 300, &model);
+		compare(NULL, &model);
+		sim_compare(&a, some_point());
+		sim_compare(&a, a.acked);
+		a.block.generation = generation;
+		assert_int_equal(sim_connect(&a), 0);
+		assert_int_equal(a.block.state, SESSION_FENCED);
+		sim_disconnect(&a);
+		if (i == 5)
+			break;
+		if (hub_rollback(hub, "vm0", why))
+			fail_msg("%s", why);
+		assert_int_equal(hub_rollback(hub, "vm0", why), EBUSY);
+		assert_null(hub_live_open(hub, "vm0", "disk0", why));
+		compare_view("latest", &before);
+		if (i > 2)
+			reopen();
+		compare_view("latest", &before);
+		sim_compare(&a, some_point());
+		/* Its source goes on where it was, and is told the new generation. */
+		a.block.generation = generation;
+		assert_int_equal(sim_connect(&a), 0);
+		assert_int_equal(a.block.state, SESSION_ACCEPTING);
+		assert_int_equal(a.block.seq, a.acked);
+		assert_int_equal(a.block.generation, generation + 2);
+	}
+	assert_int_equal(hub_commit(hub, "vm0", why), 0);
+	assert_int_equal(hub_rollback(hub, "vm0", why), EBUSY);
+	compare(NULL, &model);
+	write_many(NULL, 50, &model);
+	flush_live();
+	reopen();
+	compare(NULL, &model);
+	compare_view("latest", &model);
+	/* The old side says its own generation, none, or even the present one. */
+	for (i = 0; i < 3; i++) {
+		a.block.generation = i == 0 ? generation : i == 1 ? 0 : generation + 1;
+		assert_int_equal(sim_connect(&a), 0);
+		assert_int_equal(a.block.state, i == 2 ? SESSION_STALE : SESSION_FENCED);
+		sim_disconnect(&a);
+	}
+	/* One who was told that it is his has it, but not while live is in use. */
+	struct hub_disk *d = open_disk(NULL, 1);
+
+	memcpy(b.block.group, a.block.group, sizeof(b.block.group));
+	b.block.generation = generation + 1;
+	assert_int_equal(sim_connect(&b), 0);
+	assert_int_equal(b.block.state, SESSION_FENCED);
+	assert_non_null(strstr(b.block.reason, "in use"));
+	assert_int_equal(hub_disk_write(d, 0, model[1], 512, why), 0);
+	hub_disk_close(d);
+	assert_int_equal(sim_connect(&b), 0);
+	assert_int_equal(b.block.state, SESSION_ACCEPTING);
+	assert_null(hub_live_open(hub, "vm0", "disk0", why));
+	hub_tend(hub);
+	sim_begin(&b, true);
+	assert_true(sim_add(&b, REPAGENT_REC_WRITE, 2, 5, 1));
+	assert_int_equal(sim_send(&b), 0);
+	assert_int_equal(sim_flush(&b), 0);
+	sim_fill(model[2] + 5 * 512, b.incarnation, 1, 5, 1);
+	compare_view("latest", &model);
+	reopen();
+	compare_view("latest", &model);
+	assert_null(hub_live_open(hub, "vm0", "disk0", why));
+}
+
+/* A typo disturbs nobody; neither does a point that cannot be used. */
+static void test_refused(void **state)
+{
+	static const char *const bad[] = { "never", "999999", "3", "time:99999999" };
+	struct hub_order o = { .point = "latest", .planned = true };
+	size_t i;
+
+	(void)state;
+	sim_start(&a);
+	run(&a, 5);
+	for (i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+		assert_int_equal(fail_over(bad[i]), ENOENT);
+	assert_int_equal(hub_failover(hub, "vm9", &o, why), ENOENT);
+	assert_int_equal(hub_failover(hub, "vm0", &o, why), EAGAIN);
+	assert_non_null(strstr(why, "has not said that it ended"));
+	assert_int_equal(hub_commit(hub, "vm0", why), EBUSY);
+	assert_int_equal(hub_rollback(hub, "vm0", why), EBUSY);
+	assert_null(hub_live_open(hub, "vm0", "disk0", why));
+	run(&a, 5);
+	/* A volume in the midst of its resync: not without saying so. */
+	sim_begin(&a, false);
+	assert_true(sim_add(&a, REPAGENT_REC_RESYNC_BEGIN, 1, 0, SIM_SECTORS));
+	assert_int_equal(sim_send(&a), 0);
+	assert_int_equal(sim_flush(&a), 0);
+	assert_int_equal(fail_over("latest"), ENOENT);
+	assert_non_null(strstr(why, "volume disk1 is being resynchronised"));
+	o = (struct hub_order){ .point = "latest", .partial = true };
+	assert_int_equal(hub_failover(hub, "vm0", &o, why), 0);
+	assert_null(hub_live_open(hub, "vm0", "disk1", why));
+	hub_disk_close(open_disk(NULL, 2));
+}
+
+/* A planned move takes place once the source has said that it ended, and loses nothing. */
+static void test_planned(void **state)
+{
+	struct hub_order o = { .point = "latest", .planned = true };
+
+	(void)state;
+	sim_start(&a);
+	run(&a, 30);
+	sim_begin(&a, false);
+	sim_label(&a, "moving");
+	assert_int_equal(sim_send(&a), 0);
+	assert_int_equal(sim_flush(&a), 0);
+	assert_int_equal(hub_failover(hub, "vm0", &o, why), EAGAIN);
+	/* A point behind which nothing came is as good. */
+	o.point = point_name(a.acked - 1);
+	run(&a, 1);
+	o.point = "moving";
+	assert_int_equal(hub_failover(hub, "vm0", &o, why), EAGAIN);
+	assert_non_null(strstr(why, "writes behind"));
+	o.point = "latest";
+	sim_begin(&a, false);
+	assert_true(sim_add(&a, REPAGENT_REC_SHUTDOWN, 0, 0, 0));
+	sim_label(&a, "@timed");
+	assert_int_equal(sim_send(&a), 0);	/* and no flush */
+	model_at(a.next - 1, &model);
+	assert_int_equal(hub_failover(hub, "vm0", &o, why), 0);
+	compare(NULL, &model);
+}
+
+/* From the moment at which ingest is stopped no FLUSH is answered, and no session is opened. */
+static void test_order(void **state)
+{
+	(void)state;
+	sim_start(&a);
+	run(&a, 5);
+	sim_random(&a, 3);
+	assert_int_equal(hub_find(hub, "vm0")->durable.seq, a.acked);
+	failed_over("latest");
+	/* What was not flushed was made durable, and counts. */
+	model_at(a.next - 1, &model);
+	compare(NULL, &model);
+	assert_int_equal(sim_flush(&a), ESHUTDOWN);
+	sim_disconnect(&a);
+	/* A frame of before, byte for byte, in a session of its own. */
+	assert_int_equal(sim_connect(&a), 0);
+	assert_int_equal(a.block.state, SESSION_FENCED);
+	uint64_t generation = a.block.generation;
+
+	assert_int_equal(hub_commit(hub, "vm0", why), 0);
+	sim_disconnect(&a);
+	b.incarnation = 0xb0b;
+	memcpy(b.block.group, a.block.group, sizeof(b.block.group));
+	b.block.generation = generation;
+	assert_int_equal(sim_connect(&b), 0);
+	assert_int_equal(b.block.state, SESSION_ACCEPTING);
+	b.block.generation = generation - 1;
+	sim_begin(&b, true);
+	assert_true(sim_add(&b, REPAGENT_REC_WRITE, 0, 0, 1));
+	assert_int_equal(sim_send(&b), EPERM);
+	assert_non_null(strstr(b.reason, "generation"));
+}
+
+/* ---- the end of the hub, at any step -------------------------------------- */
+
+static unsigned int steps_left;
+
+static void count_step(void *data, const char *what)
+{
+	(void)data;
+	(void)what;
+	if (!--steps_left)
+		_exit(0);
+}
+
+static void silent(void *data, int priority, const char *line)
+{
+	(void)data;
+	(void)priority;
+	(void)line;
+}
+
+/* In a process of its own, which ends after so many steps. Return whether it came to its end. */
+static bool do_and_die(int (*what)(struct hub *h), unsigned int steps)
+{
+	char error[HUB_ERROR_MAX];
+	struct hub_options o;
+	struct hub *h;
+	pid_t pid;
+	int status;
+
+	close_hub();
+	pid = fork();
+	if (!pid) {
+		hub_options_init(&o);
+		o.segment = SEGMENT;
+		o.keep.bytes = 0;
+		o.log = silent;
+		steps_left = steps;
+		o.step = count_step;
+		h = hub_open(dir, &o, error);
+		if (!h || what(h))
+			_exit(2);
+		_exit(1);
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_true(WIFEXITED(status) && WEXITSTATUS(status) < 2);
+	open_hub(0);
+	assert_string_equal(vm0()->trouble, "");
+	return WEXITSTATUS(status) == 1;
+}
+
+static char chosen[64];
+
+static int do_failover(struct hub *h)
+{
+	return hub_failover(h, "vm0", &(struct hub_order){ .point = chosen }, why);
+}
+
+static int do_commit(struct hub *h)
+{
+	return hub_commit(h, "vm0", why);
+}
+
+static int do_rollback(struct hub *h)
+{
+	return hub_rollback(h, "vm0", why);
+}
+
+static void agent_goes_on(uint64_t generation)
+{
+	a.block.generation = generation;
+	assert_int_equal(sim_connect(&a), 0);
+	assert_int_equal(a.block.state, SESSION_ACCEPTING);
+	assert_int_equal(a.block.seq, a.acked);
+	run(&a, 10);
+	sim_compare(&a, a.acked);
+}
+
+/* After each step of each change: it is the one or the other, and goes on from there. */
+static void test_ends(void **state)
+{
+	uint64_t generation, seq;
+	unsigned int n, round;
+	bool done;
+
+	(void)state;
+	sim_start(&a);
+	run(&a, 60);
+	for (round = 0; round < 2; round++) {
+		for (n = 1, done = false; !done; n++) {
+			generation = a.block.generation;
+			seq = round ? some_point() : a.acked;
+			snprintf(chosen, sizeof(chosen), "%s", point_name(seq));
+			done = do_and_die(do_failover, n);
+			model_at(seq, &model);
+			if (vm0()->failover.state == FAILOVER_NONE) {
+				assert_false(done);
+				assert_int_equal(vm0()->generation, generation);
+				agent_goes_on(generation);
+				continue;
+			}
+			assert_int_equal(vm0()->generation, generation + 1);
+			compare(NULL, &model);
+			write_many(NULL, 20, &model);
+			assert_int_equal(hub_rollback(hub, "vm0", why), 0);
+			agent_goes_on(generation);
+		}
+		assert_true(n > 4);
+		for (n = 1, done = false; !done; n++) {
+			generation = a.block.generation;
+			seq = round ? some_point() : a.acked;
+			model_at(seq, &model);
+			model_at(a.acked, &before);
+			failed_over(point_name(seq));
+			/* Several segments of it. */
+			write_many(NULL, n % 3 ? 40 : 400, &model);
+			flush_live();
+			done = do_and_die(do_rollback, n);
+			if (vm0()->failover.state == FAILOVER_LIVE) {
+				assert_false(done);
+				compare(NULL, &model);
+				assert_int_equal(hub_rollback(hub, "vm0", why), 0);
+			}
+			assert_int_equal(vm0()->failover.state, FAILOVER_NONE);
+			compare_view("latest", &before);
+			agent_goes_on(generation);
+		}
+		assert_true(n > 4);
+	}
+	failed_over(point_name(seq));
+	model_at(seq, &model);
+	write_many(NULL, 100, &model);
+	flush_live();
+	for (n = 1, done = false; !done && vm0()->failover.state == FAILOVER_LIVE; n++) {
+		done = do_and_die(do_commit, n);
+		compare(NULL, &model);
+	}
+	assert_int_equal(vm0()->failover.state, FAILOVER_COMMITTED);
+	compare_view("latest", &model);
+}
+
+/* ---- power cuts and kills under load -------------------------------------- */
+
+#define LOG_WRITES	400
+
+static struct sim_op written[LOG_WRITES];
+
+static void apply(unsigned int from, unsigned int to)
+{
+	for (; from < to; from++)
+		sim_fill(model[written[from].volume] + written[from].sector * 512, 0x999, from, written[from].sector,
+			 written[from].nr);
+}
+
+static off_t last_size(const struct segment *s)
+{
+	struct stat st;
+
+	assert_int_equal(fstat(s->fd, &st), 0);
+	return st.st_size;
+}
+
+/*
+ * A guest writes, and flushes now and then; then the power goes, and of what was not flushed the disk has any beginning, with
+ * whatever behind it. All that was flushed is there, and all is as it was after some write behind that.
+ */
+static void test_power_cut(void **state)
+{
+	static uint8_t buf[64 * 512];
+	unsigned int round, i, flushed, k;
+	char path[256];
+	off_t safe, size;
+
+	(void)state;
+	sim_start(&a);
+	run(&a, 30);
+	model_at(a.acked, &model);
+	failed_over("latest");
+	for (round = 0; round < 12; round++) {
+		flushed = 0;
+		safe = last_size(hubgroup_last(vm0()));
+		for (i = 0; i < LOG_WRITES / 4; i++) {
+			struct hub_disk *d;
+
+			written[i] = (struct sim_op){ .volume = (unsigned int)random() % SIM_VOLUMES, .nr = 1 + (uint64_t)random() % 40 };
+			written[i].sector = (uint64_t)random() % (SIM_SECTORS - written[i].nr);
+			sim_fill(buf, 0x999, i, written[i].sector, written[i].nr);
+			d = open_disk(NULL, written[i].volume);
+			assert_int_equal(hub_disk_write(d, written[i].sector * 512, buf, written[i].nr * 512, why), 0);
+			if (!(random() % 30)) {
+				assert_int_equal(hub_disk_flush(d, why), 0);
+				flushed = i + 1;
+				safe = last_size(hubgroup_last(vm0()));
+			} else if (hubgroup_last(vm0())->nr_frames == 1) {
+				flushed = i;	/* a segment is begun when all before is durable */
+				safe = SEGMENT_HEADER;
+			}
+			hub_disk_close(d);
+		}
+		snprintf(path, sizeof(path), "%s/groups/vm0/journal/%s", dir, hubgroup_last(vm0())->name);
+		size = last_size(hubgroup_last(vm0()));
+		close_hub();
+		/* What hub_close() did for good measure, the power cut undoes. */
+		size = safe + random() % (size - safe + 1);
+		assert_int_equal(truncate(path, size), 0);
+		char mark[256];
+
+		snprintf(mark, sizeof(mark), "%s/groups/vm0/mark", dir);
+		assert_int_equal(truncate(mark, 0), 0);
+		open_hub(0);
+		assert_string_equal(vm0()->trouble, "");
+		/* After which write is that? */
+		apply(0, flushed);
+		for (k = flushed;; k++) {
+			unsigned int v;
+
+			for (v = 0; v < SIM_VOLUMES; v++) {
+				struct hub_disk *d = open_disk(NULL, v);
+
+				assert_int_equal(hub_disk_read(d, 0, got[v], BYTES, why), 0);
+				hub_disk_close(d);
+			}
+			if (!memcmp(got, model, sizeof(model)))
+				break;
+			if (k == i)
+				fail_msg("round %u: it is none of the images after write %u to %u", round, flushed, i);
+			apply(k, k + 1);
+		}
+	}
+}
+
+/* Fold all that may be. */
+static void fold_all(void)
+{
+	for (int i = 0; i < 50; i++)
+		hub_tend(hub);
+}
+
+/*
+ * A fail-over to an earlier point, committed; then folding passes the place where the log went on from there. What is kept
+ * stays what it was; before the commit nothing is folded that either end needs.
+ */
+static void test_fold(void **state)
+{
+	uint64_t seq, generation = 0;
+	unsigned int round;
+
+	(void)state;
+	sim_start(&a);
+	run(&a, 120);
+	close_hub();
+	open_hub(2 * SEGMENT);
+	seq = a.acked - 20;
+	model_at(seq, &model);
+	model_at(a.acked, &before);
+	failed_over(point_name(seq));
+	write_many(NULL, 800, &model);
+	fold_all();
+	assert_true(vm0()->segment[0]->start > SESSION_SIZE);
+	compare(NULL, &model);
+	sim_compare(&a, seq);
+	sim_compare(&a, a.acked);
+	/* Back, and there again. */
+	assert_int_equal(hub_rollback(hub, "vm0", why), 0);
+	compare_view("latest", &before);
+	model_at(seq, &model);
+	failed_over(point_name(seq));
+	write_many(NULL, 400, &model);
+	assert_int_equal(hub_commit(hub, "vm0", why), 0);
+	compare(NULL, &model);
+	fold_all();
+	sim_compare(&a, seq);
+	generation = vm0()->generation;
+	memcpy(b.block.group, a.block.group, sizeof(b.block.group));
+	if (!b.block.group[0] && !b.block.group[1])
+		memcpy(b.block.group, vm0()->uuid, sizeof(b.block.group));
+	b.block.generation = generation;
+	flush_live();
+	assert_int_equal(sim_connect(&b), 0);
+	assert_int_equal(b.block.state, SESSION_ACCEPTING);
+	/* A view of the abandoned end, open all the while. */
+	static image abandoned;
+	struct hub_view *view = hub_view_open(hub, "vm0", "disk1", point_name(a.acked), why);
+
+	assert_non_null(view);
+	memcpy(abandoned[1], before[1], BYTES);
+	for (round = 0; round < 30; round++) {
+		sim_begin(&b, !round);
+		for (int i = 0; i < 12; i++) {
+			uint64_t nr = 1 + (uint64_t)random() % 30, at = (uint64_t)random() % (SIM_SECTORS - nr);
+			unsigned int v = (unsigned int)random() % SIM_VOLUMES;
+
+			sim_fill(model[v] + at * 512, b.incarnation, b.next, at, nr);
+			assert_true(sim_add(&b, REPAGENT_REC_WRITE, v, at, nr));
+		}
+		assert_int_equal(sim_send(&b), 0);
+		assert_int_equal(sim_flush(&b), 0);
+		hub_tend(hub);
+		compare_view("latest", &model);
+		if (round % 7 == 3) {
+			assert_int_equal(hub_view_read(view, 0, got[1], BYTES, why), 0);
+			assert_memory_equal(got[1], abandoned[1], BYTES);
+		}
+	}
+	hub_view_close(view);
+	for (round = 0; round < 400 && !vm0()->segment[0]->branch && vm0()->segment[0]->begin.incarnation == a.incarnation; round++) {
+		sim_begin(&b, false);
+		for (int i = 0; i < 30; i++) {
+			sim_fill(model[0] + 100 * 512, b.incarnation, b.next, 100, 60);
+			assert_true(sim_add(&b, REPAGENT_REC_WRITE, 0, 100, 60));
+		}
+		assert_int_equal(sim_send(&b), 0);
+		assert_int_equal(sim_flush(&b), 0);
+		hub_tend(hub);
+		if (round % 10 == 0)
+			compare_view("latest", &model);
+	}
+	assert_true(round < 400);
+	assert_string_equal(vm0()->trouble, "");
+	compare_view("latest", &model);
+	reopen();
+	assert_string_equal(vm0()->trouble, "");
+	compare_view("latest", &model);
+}
+
+struct ranges {
+	uint8_t changed[BYTES];
+	unsigned int nr;
+};
+
+static bool note_range(void *data, uint64_t offset, uint64_t length)
+{
+	struct ranges *r = data;
+
+	memset(r->changed + offset, 1, length);
+	r->nr++;
+	return true;
+}
+
+/* The old side has its disk as it was at its end; with what is told, and nothing else, it has what live has. */
+static void test_changed(void **state)
+{
+	static struct ranges r;
+	uint64_t seq, i;
+	unsigned int v;
+
+	(void)state;
+	sim_start(&a);
+	run(&a, 40);
+	seq = a.acked;
+	run(&a, 3);
+	model_at(seq, &model);
+	model_at(a.acked, &before);
+	failed_over(point_name(seq));
+	write_many(NULL, 30, &model);
+	assert_int_equal(hub_commit(hub, "vm0", why), 0);
+	reopen();
+	for (v = 0; v < SIM_VOLUMES; v++) {
+		char name[16];
+		unsigned int sectors = 0;
+
+		snprintf(name, sizeof(name), "disk%u", v);
+		memset(&r, 0, sizeof(r));
+		if (hub_changed(hub, "vm0", name, point_name(seq), note_range, &r, why))
+			fail_msg("%s", why);
+		for (i = 0; i < BYTES; i++) {
+			sectors += i % 512 == 0 && r.changed[i];
+			if (before[v][i] != model[v][i] && !r.changed[i])
+				fail_msg("%s: byte %" PRIu64 " differs, and is not told", name, i);
+		}
+		assert_in_range(sectors, 1, SIM_SECTORS / 2 + SIM_SECTORS / 4);
+	}
+	assert_int_equal(hub_changed(hub, "vm0", "disk9", "latest", note_range, &r, why), ENOENT);
+	assert_int_equal(hub_changed(hub, "vm9", "disk0", "latest", note_range, &r, why), ENOENT);
+	assert_int_equal(hub_changed(hub, "vm0", "disk0", "never", note_range, &r, why), ENOENT);
+	memset(&r, 0, sizeof(r));
+	assert_int_equal(hub_changed(hub, "vm0", "disk0", "latest", note_range, &r, why), 0);
+	assert_int_equal(r.nr, 0);
+}
+
+/* It commits by itself. */
+static void test_commit_after(void **state)
+{
+	struct hub_order o = { .point = "latest", .commit_after = 300000000 };
+
+	(void)state;
+	sim_start(&a);
+	run(&a, 5);
+	assert_int_equal(hub_failover(hub, "vm0", &o, why), 0);
+	hub_tend(hub);
+	assert_int_equal(vm0()->failover.state, FAILOVER_LIVE);
+	reopen();
+	for (int i = 0; i < 1000 && vm0()->failover.state == FAILOVER_LIVE; i++) {
+		usleep(5000);
+		hub_tend(hub);
+	}
+	assert_int_equal(vm0()->failover.state, FAILOVER_COMMITTED);
+}
+
+/* A test of what live wrote keeps that from being rolled back. */
+static void test_test_of_live(void **state)
+{
+	char id[HUB_TEST_ID];
+
+	(void)state;
+	sim_start(&a);
+	run(&a, 10);
+	model_at(a.acked, &model);
+	failed_over("latest");
+	write_many(NULL, 50, &model);
+	flush_live();
+	assert_int_equal(hub_test_start(hub, "vm0", "latest", 0, id, why), 0);
+	compare(id, &model);
+	assert_int_equal(hub_rollback(hub, "vm0", why), EBUSY);
+	assert_non_null(strstr(why, id));
+	write_many(NULL, 50, &model);
+	compare(NULL, &model);
+	assert_int_equal(hub_test_stop(hub, id, NULL, NULL, why), 0);
+	assert_int_equal(hub_rollback(hub, "vm0", why), 0);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(test_scratch, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_scratch_limit, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_live, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_refused, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_planned, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_order, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_ends, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_power_cut, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_fold, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_changed, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_commit_after, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_test_of_live, setup, teardown),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
