@@ -44,7 +44,7 @@ exits() { # STATUS COMMAND...
 	"${@:2}" > "$TMP/stdout" 2> "$TMP/stderr" < /dev/null
 	status=$?
 	cat "$TMP/stdout" "$TMP/stderr"
-	[ $status = "$1" ]
+	[ "$status" = "$1" ]
 }
 ctl_fails() { # STATUS WORDS ARGUMENT...
 	exits "$1" rephubctl --dir "$HUB" "${@:3}" && [ ! -s "$TMP/stdout" ] && grep -qF -- "$2" "$TMP/stderr"

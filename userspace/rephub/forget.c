@@ -128,6 +128,7 @@ int hub_forget(struct hub *hub, const char *group, char *reason)
 	snprintf(to, sizeof(to), GONE "%s-%" PRIx64 "%08lx", group, (uint64_t)now.tv_sec, (unsigned long)now.tv_nsec);
 	pthread_mutex_lock(&hub->lock);
 	LIST_FOREACH(g, &hub->list, link)
+		/* cppcheck-suppress nullPointerRedundantCheck ; it is only NULL behind the last */
 		if (!strcmp(g->name, group))
 			break;
 	if (!g) {

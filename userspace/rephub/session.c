@@ -406,6 +406,7 @@ int hub_session_read(struct hub_session *s, uint64_t offset, void *buf, size_t l
 		return err;
 	}
 	pthread_mutex_lock(&g->lock);
+	/* cppcheck-suppress nullPointerRedundantCheck ; without a group there was an error */
 	if (g->forgotten) {
 		pthread_mutex_unlock(&g->lock);
 		err = refuse(s, ESHUTDOWN, reason, "group %s was forgotten since: connect anew", s->name);

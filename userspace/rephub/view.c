@@ -34,6 +34,7 @@ uint64_t view_oldest(const struct group *g)
 	struct lineage l;
 
 	LIST_FOREACH(v, &g->views, link) {
+		/* cppcheck-suppress uninitvar ; the macro sets it */
 		lineage_begin(&l, g->segment, g->nr_segments, v->id);
 		while (lineage_next(&l, &from, &to))
 			;

@@ -203,7 +203,7 @@ static const struct command *parse_options(int argc, char **argv)
 	if (!cmd)
 		usage_error("'%s': expected %s", argv[optind], command_names());
 	nr = argc - optind - 1;
-	if (nr > (cmd->group != NO_GROUP) || (!nr && cmd->group == GROUP))
+	if (nr > (cmd->group == NO_GROUP ? 0 : 1) || (!nr && cmd->group == GROUP))
 		usage_error("%s: expected %s behind it", cmd->name, cmd->group == NO_GROUP ? "nothing" :
 			    cmd->group == GROUP ? "a group, and nothing more" : "a group, or nothing");
 	if (nr)
