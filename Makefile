@@ -89,7 +89,7 @@ repctl_needs      := $(common_needs)
 
 # The hub: its engine, and the NBD server in front of it.
 rephub_objects    := $(call objects,userspace/rephub/*.c userspace/common/*.c userspace/reader/access.c \
-	userspace/repagentd/control.c)
+	userspace/repagentd/control.c userspace/repctl/json.c)
 rephub_main       := $(filter %/rephub/main.o,$(rephub_objects))
 rephub_needs      := libsystemd libisal libzstd json-c
 rephubctl_objects := $(call objects,userspace/rephubctl/*.c userspace/common/*.c userspace/repctl/json.c \
@@ -113,7 +113,7 @@ repagent-reader: $(if $(reader_main),$(BUILD)/bin/repagent-reader)
 repctl: $(if $(repctl_main),$(BUILD)/bin/repctl)
 rephub: $(if $(rephub_main),$(BUILD)/bin/rephub)
 rephubctl: $(if $(rephubctl_main),$(BUILD)/bin/rephubctl)
-tools: $(tools:%=$(BUILD)/bin/tests/%) $(nbd_tools:%=$(BUILD)/bin/tests/%) $(BUILD)/bin/tests/pullhub
+tools: $(tools:%=$(BUILD)/bin/tests/%) $(nbd_tools:%=$(BUILD)/bin/tests/%) $(BUILD)/bin/tests/pullhub $(BUILD)/bin/tests/hubbench
 unit: $(units:%=$(BUILD)/bin/tests/unit/%)
 model: $(BUILD)/bin/tests/model/test-map
 
@@ -151,6 +151,10 @@ $(nbd_tools:%=$(BUILD)/bin/tests/%): $(BUILD)/bin/tests/%: $(obj)/tests/nbdserve
 $(BUILD)/bin/tests/pullhub: $(obj)/tests/pullhub/pullhub.o $(obj)/tools.a
 	$(link) $$(pkg-config --libs libnbd)
 $(obj)/tests/pullhub/pullhub.o: | $(obj)/have-libnbd
+
+# It has the agent in it, as the unit tests have.
+$(BUILD)/bin/tests/hubbench: $(obj)/tests/bench/hubbench.o $(obj)/unit.a $(obj)/repagentd.a $(obj)/tools.a
+	$(link) $$(pkg-config --libs cmocka $(repagentd_needs))
 
 $(BUILD)/bin/tests/model/test-map: $(model_objects)
 	$(link)
@@ -215,7 +219,7 @@ $(obj)/have-libaio:
 
 -include $(patsubst %.o,%.d,$(repagentd_objects) $(nbdserver_objects) $(reader_objects) $(repctl_objects) \
 	$(rephub_objects) $(rephubctl_objects) $(tool_objects) $(model_objects) \
-	$(nbd_tools:%=$(obj)/tests/nbdserver/%.o) $(obj)/tests/pullhub/pullhub.o \
+	$(nbd_tools:%=$(obj)/tests/nbdserver/%.o) $(obj)/tests/pullhub/pullhub.o $(obj)/tests/bench/hubbench.o \
 	$(tools:%=$(obj)/tests/tools/%.o) $(units:%=$(obj)/tests/unit/%.o) $(unit_objects) \
 	$(fuzzers:%=$(obj)/tests/fuzz/%.o))
 
@@ -236,7 +240,7 @@ installed := \
 	$(PREFIX)/sbin:$(BUILD)/bin/repctl \
 	$(PREFIX)/sbin:$(BUILD)/bin/rephub \
 	$(PREFIX)/sbin:$(BUILD)/bin/rephubctl \
-	$(PREFIX)/share/bash-completion/completions:completion/repctl \
+	$(patsubst %,$(PREFIX)/share/bash-completion/completions:%,$(wildcard completion/*)) \
 	$(patsubst %,$(PREFIX)/share/man/man8:%,$(wildcard userspace/*/*.8)) \
 	$(PREFIX)/include/linux:include/uapi/linux/dm-repagent.h \
 	$(patsubst %,$(PREFIX)/lib/systemd/system:%,$(wildcard systemd/*.service systemd/*.socket systemd/*.target)) \

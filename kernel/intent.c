@@ -74,7 +74,7 @@ struct rep_map {
 	u64			*last_seq;	/* the last record that wrote there */
 	u32			nr_set;
 	u64			cold_seq;	/* older than a full cycle */
-	bool			failed;		/* the meta device is not to be had */
+	int			failed;		/* 0, or why the meta device is not to be had */
 	bool			missed;		/* ... and a bit was set in memory alone */
 	bool			want_all;	/* all regions are to be set */
 
@@ -319,8 +319,9 @@ static void mark_failed(struct rep_map *m, int err)
 	if (!write_super(m, REPAGENT_MAP_OWED))
 		write_super(m, REPAGENT_MAP_OWED);
 	spin_lock_irq(&g->lock);
-	WRITE_ONCE(m->failed, true);
+	WRITE_ONCE(m->failed, err);
 	rep_event(g);
+	rep_resync_kick(g);
 	spin_unlock_irq(&g->lock);
 }
 
@@ -343,8 +344,9 @@ static void try_again(struct rep_map *m)
 		spin_lock_irq(&g->lock);
 		missed = m->missed;
 		if (!missed)
-			WRITE_ONCE(m->failed, false);
+			WRITE_ONCE(m->failed, 0);
 		rep_event(g);
+		rep_resync_kick(g);
 		spin_unlock_irq(&g->lock);
 	}
 	if (missed)
@@ -1355,4 +1357,16 @@ out:
 const char *rep_map_status(const struct rep_map *m)
 {
 	return !m ? "none" : m->failed ? "error" : "ok";
+}
+
+/**
+ * rep_map_error - why a map cannot be written
+ * @m: the map, or NULL
+ *
+ * Context: under rep_group.lock.
+ * Return: 0 if it can, or there is none; else the (negative) error.
+ */
+int rep_map_error(const struct rep_map *m)
+{
+	return m ? m->failed : 0;
 }

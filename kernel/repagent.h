@@ -258,6 +258,7 @@ struct rep_volume {
 	enum repagent_reason	reason;
 	struct rep_dirty	dirty;
 	struct rep_map		*map;		/* that of the active target; may be NULL */
+	int			map_error;	/* rep_map_error() as the stream has it */
 	u64			failed;
 	u64			resyncs;
 	bool			stopped;	/* no resync reads: suspended */
@@ -335,6 +336,7 @@ void rep_map_note(struct rep_map *m, sector_t sector, sector_t nr_sectors, u64 s
 void rep_map_wait(struct rep_volume *v, struct rep_range *range);
 void rep_map_set_all(struct rep_map *m);
 const char *rep_map_status(const struct rep_map *m);
+int rep_map_error(const struct rep_map *m);
 
 /* ---- resync.c ------------------------------------------------------------ */
 

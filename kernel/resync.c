@@ -298,6 +298,25 @@ bool rep_begin_resyncs(struct rep_group *g)
 	return true;
 }
 
+/* The hub is to know whose map is not kept, for it may outlive what the map's own device remembers. */
+static void tell_maps(struct rep_group *g)
+{
+	int i;
+
+	lockdep_assert_held(&g->lock);
+	for (i = 0; i < REPAGENT_MAX_VOLUMES && g->capture == REPAGENT_CAPTURE_STREAM; i++) {
+		struct rep_volume *v = g->volumes[i];
+		int error;
+
+		if (!v || !v->active)
+			continue;
+		error = rep_map_error(v->map);
+		if (!error != !v->map_error &&
+		    !rep_emit(g, v, error ? REPAGENT_REC_MAP_ERROR : REPAGENT_REC_MAP_OK, -error, 0, NULL))
+			v->map_error = error;
+	}
+}
+
 /* RESYNC -> CLEAN. */
 static void end_resync(struct rep_group *g, struct rep_volume *v)
 {
@@ -384,6 +403,7 @@ void rep_resync_work(struct work_struct *work)
 	do {
 		more = false;
 		rep_begin_resyncs(g);
+		tell_maps(g);
 		for (i = 0; i < REPAGENT_MAX_VOLUMES; i++) {
 			struct rep_volume *v = g->volumes[i];
 			struct rep_rio *rio;

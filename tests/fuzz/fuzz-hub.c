@@ -17,7 +17,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 /* Of the index, as segment.c has them. */
 #define INDEX_MAGIC	UINT64_C(0x7864696770657221)
-#define INDEX_NUMBERS	48u		/* nr_records, nr_frames, nr_labels, rest_crc */
+#define INDEX_NUMBERS	48u		/* nr_records, nr_frames, nr_marks, rest_crc */
 #define INDEX_CRC	(64u + REPLAY_BYTES)
 
 static const uint8_t group[16] = "a group's uuid.";
@@ -172,7 +172,7 @@ static void fuzz_index(const uint8_t *data, size_t size)
 	memset(file, 0, sizeof(file));
 	memcpy(file + SEGMENT_HEADER, data, size < 2 * SEGMENT_HEADER ? size : 2 * SEGMENT_HEADER);
 	memcpy(file, &magic, 8);
-	put32(file + 8, 1);
+	put32(file + 8, 2);
 	memcpy(file + 16, range, 16);
 	memcpy(file + INDEX_NUMBERS, nr, sizeof(nr));
 	i = nr[0] ? 2 * SEGMENT_HEADER : SEGMENT_HEADER;
@@ -193,8 +193,8 @@ static void fuzz_index(const uint8_t *data, size_t size)
 		check_replay(&r);
 		for (i = 0; i < s->nr_records; i++)
 			(void)segment_read(s, &s->record[i], payload, scratch, error);
-		for (i = 0; i < s->nr_labels; i++)
-			(void)segment_read(s, &s->record[s->label[i]], payload, scratch, error);
+		for (i = 0; i < s->nr_marks; i++)
+			(void)segment_read(s, &s->record[s->mark[i]], payload, scratch, error);
 	}
 	unlinkat(dir, name, 0);
 	unlinkat(dir, s->name, 0);

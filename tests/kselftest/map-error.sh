@@ -7,7 +7,7 @@
 # shellcheck source=tests/kselftest/lib.sh
 . ./lib.sh
 
-plan 16
+plan 17
 modprobe dm-repagent || die "no module"
 modprobe -q dm-flakey || ktap_skip_all "no dm-flakey"
 CLEAR=/sys/module/dm_repagent_mod/parameters/map_clear_ms
@@ -103,4 +103,5 @@ nap 5
 check "what the hub has is not cleared, though flushes succeed again" set_is 128
 finish_ringcheck "$NAME"
 check "the stream is good, the replica is the disk" same "$ORIGIN" "$HUB/v0"
+check "... and has told each time that the map failed, and was made anew" test "$(found map_error) $(found map_ok)" = '2 2'
 ktap_finished

@@ -39,6 +39,32 @@ sum_of() { # EXPORT
 ctl() {
 	rephubctl --dir "$HUB" "$@"
 }
+exits() { # STATUS COMMAND...
+	local status
+	"${@:2}" > "$TMP/stdout" 2> "$TMP/stderr" < /dev/null
+	status=$?
+	cat "$TMP/stdout" "$TMP/stderr"
+	[ "$status" = "$1" ]
+}
+ctl_fails() { # STATUS WORDS ARGUMENT...
+	exits "$1" rephubctl --dir "$HUB" "${@:3}" && [ ! -s "$TMP/stdout" ] && grep -qF -- "$2" "$TMP/stderr"
+}
+one_looks() {
+	ctl views | grep -qE '^vm0 +disk0 .* Unix socket, uid '
+}
+complete_to() { # WORD...: what is offered for the last one
+	bash -c '. completion/rephubctl
+		COMP_WORDS=("$@")
+		COMP_CWORD=$(($# - 1))
+		_rephubctl
+		printf "%s\n" "${COMPREPLY[@]}"' - "$@"
+}
+no_groups() {
+	[ -z "$(ls -A "$HUB/groups")" ]
+}
+on_terminal() { # LINE COMMAND...: that is typed
+	printf '%s\n' "$1" | script -qec "$(printf '%q ' "${@:2}")" /dev/null
+}
 larger_than() { # MIB: is the journal?
 	[ "$(du -cm "$HUB"/groups/vm0/journal/*.log | sed -n 's/\ttotal//p')" -gt "$1" ]
 }
@@ -63,6 +89,28 @@ check "... its volume" grep -q '^disk0 *128 MiB  can be viewed' <(ctl volumes vm
 check "... its checkpoint" grep -q 'checkpoint *hubfeed' <(ctl points vm0)
 check "... as JSON" python3 -c 'import json, sys; assert json.load(sys.stdin)[0]["what"] == "checkpoint"' < <(ctl --json points vm0)
 check "... and that there is no other group" not ctl volumes vm1
+check "a slip in a command is named" ctl_fails 2 "'statsu': expected groups, volumes, points" statsu
+check "an option of another command is refused" ctl_fails 2 'groups does not know --age, --bytes or --default' groups --age 3d
+check "a group that is missing is asked for" ctl_fails 2 'points: expected a group' points
+check "--age is checked" ctl_fails 2 "--age 'soon': expected a duration" retention vm0 --age soon
+check "--bytes is checked" ctl_fails 2 "--bytes 'much': expected a size" retention vm0 --bytes much
+check "--default stands alone" ctl_fails 2 'without --age' retention vm0 --default --age 1h
+check "a group that is not there is named" ctl_fails 1 "no group 'vm1'" retention vm1
+check "no hub" exits 1 rephubctl --dir "$TMP/none" groups
+check "rephubctl events tells what happened" grep -qE '^.* vm0 +session-opened +- +Unix socket' <(ctl events)
+check "... of one group" not grep -q started <(ctl events vm0)
+check "... so many" [ "$(ctl events --most 2 | wc -l)" = 3 ]
+check "... as JSON" python3 -c 'import json, sys; assert json.load(sys.stdin)[-1]["what"] == "session-closed"' < <(ctl --json events vm0)
+check "nobody looks" grep -q 'No view is open' <(ctl views)
+nbdload "$(uri view/vm0/disk0@latest)" 4096 1 2 > /dev/null &
+looker=$!
+check "rephubctl views tells who looks" wait_for 10 one_looks
+wait $looker
+check "rephubctl space tells what is taken" grep -qE '^vm0 +32\.[0-9] MiB +0 B ' <(ctl space)
+check "... what is free" grep -qE 'iB of .*iB are free; if it goes on like this' <(ctl space)
+check "completion: commands" grep -qx retention <(complete_to rephubctl ret)
+check "completion: groups" grep -qx vm0 <(complete_to rephubctl --dir "$HUB" points v)
+check "completion: options" grep -qx -- --follow <(complete_to rephubctl events --fo)
 check "nbdinfo shows what there is" grep -q 'view/vm0/disk0@latest' <(nbdinfo --list "$(uri '')")
 check "a view is read-only" grep -q 'is_read_only: true' <(nbdinfo "$(uri view/vm0/disk0@latest)")
 check "qemu-img reads a view" qemu-img convert -n -f raw -O raw "$(uri view/vm0/disk0@latest)" "$(truncate -s 128M "$TMP/copy"; echo "$TMP/copy")"
@@ -87,16 +135,32 @@ check "... and takes the stream on" hubfeed "$SOCKET" vm0 4
 latest=$(newest)
 after=$(sum_of "view/vm0/disk0@$latest")
 stop_hub TERM
-start_hub --segment 8M --keep 24M
+start_hub --segment 8M
+check "retention is shown" grep -q 'fits into 64 GiB and came within any time, as for all groups' <(ctl retention vm0)
+check "... and set" ctl retention vm0 --bytes 24M --age 30d
+stop_hub TERM
+start_hub --segment 8M
+check "... and kept" grep -q 'fits into 24 MiB and came within 30 days$' <(ctl retention vm0)
 wait_for 60 not nbdinfo "$(uri "view/vm0/disk0@$point")" > /dev/null 2>&1 || :
 check "old history goes" not nbdinfo "$(uri "view/vm0/disk0@$point")"
 check "... and its space is given back" wait_for 60 not larger_than 33
 check "... and what is kept stays as it was" [ "$(sum_of "view/vm0/disk0@$latest")" = "$after" ]
+check "... which is told" grep -q 'folded .*older points are gone' <(ctl events vm0)
+check "... to who follows, too" [ "$(timeout 3 rephubctl --dir "$HUB" events --follow --most 1 --json | wc -l)" -ge 1 ]
+check "--default takes it back" ctl retention vm0 --default
 check "nothing was taken for damage" not grep -q damaged "$LOG"
 stop_hub TERM
 check "SIGTERM ends it, with status 0" [ "$stopped" = 0 ]
 start_hub --segment 8M
 check "all is there again" [ "$(sum_of "view/vm0/disk0@$latest")" = "$after" ]
+check "forget asks" ctl_fails 2 'expected --yes, or a terminal' forget vm0
+check "... for the name" not on_terminal yes rephubctl --dir "$HUB" forget vm0
+check "... without which all stays" [ "$(sum_of "view/vm0/disk0@$latest")" = "$after" ]
+check "with the name it goes" on_terminal vm0 rephubctl --dir "$HUB" forget vm0
+check "... with its files" wait_for 20 no_groups
+check "... and can come anew" hubfeed "$SOCKET" vm0 4
+check "--yes does not ask" ctl forget vm0 --yes
+check "... and it is told" grep -q 'vm0 .*forgotten' <(ctl events)
 stop_hub TERM
 rm "$HUB/hub"
 check "without its identity the directory is refused" ends_with 1 'no identity' "$HUB" --dir "$HUB" --listen "$SOCKET"

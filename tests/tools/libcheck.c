@@ -31,6 +31,8 @@ const char *const check_type_names[REPAGENT_NR_TYPES] = {
 	[REPAGENT_REC_VOLUME_RESIZE]	= "volume_resize",
 	[REPAGENT_REC_FAILED]		= "failed",
 	[REPAGENT_REC_SHUTDOWN]		= "shutdown",
+	[REPAGENT_REC_MAP_ERROR]	= "map_error",
+	[REPAGENT_REC_MAP_OK]		= "map_ok",
 };
 
 const char *const check_reason_names[REPAGENT_NR_REASONS] = {
@@ -76,6 +78,8 @@ static const unsigned int grammar[REPAGENT_NR_TYPES] = {
 	[REPAGENT_REC_VOLUME_RESIZE]	= HAS_VOLUME | HAS_SIZE | IN_GAP,
 	[REPAGENT_REC_FAILED]		= HAS_VOLUME | HAS_RANGE,
 	[REPAGENT_REC_SHUTDOWN]		= IN_GAP,
+	[REPAGENT_REC_MAP_ERROR]	= HAS_VOLUME | IN_GAP,
+	[REPAGENT_REC_MAP_OK]		= HAS_VOLUME | IN_GAP,
 };
 
 void check_error(struct checker *c, const char *fmt, ...)

@@ -52,7 +52,7 @@ struct hub *sim_hub(const char *dir, uint64_t segment, uint64_t keep)
 
 	hub_options_init(&o);
 	o.segment = segment;
-	o.keep_bytes = keep;
+	o.keep.bytes = keep;
 	o.log = take_log;
 	*sim_log = '\0';
 	hub = hub_open(dir, &o, error);

@@ -319,6 +319,13 @@ static void test_session(void **state)
 	assert_int_equal(got.seq, 6);
 	assert_int_equal(got.time, 7);
 	assert_true(got.zstd);
+	assert_false(got.owes);
+	s.zstd = false;
+	s.owes = true;
+	session_encode(&s, block);
+	assert_true(session_decode(&got, block, error));
+	assert_false(got.zstd);
+	assert_true(got.owes);
 	assert_string_equal(got.name, "vm0");
 	for (i = 0; i < sizeof(block) * 8; i++) {
 		block[i / 8] ^= (uint8_t)(1 << i % 8);

@@ -583,7 +583,7 @@ static bool do_and_die(int (*what)(struct hub *h), unsigned int steps)
 	if (!pid) {
 		hub_options_init(&o);
 		o.segment = SEGMENT;
-		o.keep_bytes = 0;
+		o.keep.bytes = 0;
 		o.log = silent;
 		steps_left = steps;
 		o.step = count_step;

@@ -276,6 +276,38 @@ static void test_stale_agent(void **state)
 	assert_int_equal(a.block.state, SESSION_FENCED);
 }
 
+static void map_record(unsigned int type)
+{
+	sim_begin(&a, false);
+	assert_true(sim_add(&a, type, 1, 0, 0));
+	assert_int_equal(sim_send(&a), 0);
+	assert_int_equal(sim_flush(&a), 0);
+}
+
+/* A map that could not be written is remembered, over the hub's own end, until it can or a new life has begun. */
+static void test_map_error(void **state)
+{
+	(void)state;
+	sim_start(&a);
+	map_record(REPAGENT_REC_MAP_ERROR);
+	assert_int_equal(sim_connect(&a), 0);
+	assert_true(a.block.owes);
+	map_record(REPAGENT_REC_MAP_OK);
+	assert_int_equal(sim_connect(&a), 0);
+	assert_false(a.block.owes);
+	map_record(REPAGENT_REC_MAP_ERROR);
+	sim_disconnect(&a);
+	hub_close(hub);
+	hub = sim_hub(dir, 4 << 20, 0);
+	sim_init(&b, hub, 0xb);
+	assert_int_equal(sim_connect(&b), 0);
+	assert_true(b.block.owes);
+	sim_disconnect(&b);
+	sim_start(&b);
+	assert_int_equal(sim_connect(&b), 0);
+	assert_false(b.block.owes);
+}
+
 static const char *refused_view(const char *volume, uint64_t incarnation, uint64_t seq)
 {
 	char point[64];
@@ -458,6 +490,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_half_a_frame, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_takeover, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_stale_agent, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_map_error, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_torn_points, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_kinds_of_points, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_other_groups, setup, teardown),

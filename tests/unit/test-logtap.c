@@ -428,7 +428,7 @@ static void test_hub_emptied(void **state)
 }
 
 /* A new life of the ring, whose volumes rest on their maps: does the hub have what these rest on? */
-static void maps(uint64_t map_incarnation, uint64_t map_seq, unsigned int marks)
+static void maps(uint64_t map_incarnation, uint64_t map_seq, bool owes, unsigned int marks)
 {
 	const struct fakehub_position then = { SESSION_SIZE, 77, 500 };
 	struct fakehub_contents c;
@@ -437,6 +437,7 @@ static void maps(uint64_t map_incarnation, uint64_t map_seq, unsigned int marks)
 	begin(&b);
 	simring_track(b.sim);
 	fakehub_set_back(hub, &then);
+	hub->session.owes = owes;
 	simring_set_map(b.sim, b.disk[1].id, map_incarnation, map_seq);
 	start_hub(&b);
 	bench_start(&b);
@@ -454,11 +455,12 @@ static void maps(uint64_t map_incarnation, uint64_t map_seq, unsigned int marks)
 static void test_maps(void **state)
 {
 	(void)state;
-	maps(0, 0, 0);		/* no map */
-	maps(77, 500, 0);
-	maps(77, 499, 0);
-	maps(77, 501, 1);	/* it was set back */
-	maps(78, 1, 1);		/* it is another one */
+	maps(0, 0, false, 0);		/* no map */
+	maps(77, 500, false, 0);
+	maps(77, 499, false, 0);
+	maps(77, 501, false, 1);	/* it was set back */
+	maps(78, 1, false, 1);		/* it is another one */
+	maps(77, 500, true, 1);		/* it had failed */
 }
 
 /* The same of a volume that comes later. */
@@ -739,6 +741,32 @@ static void test_busy_holds(void **state)
 }
 
 /* Volumes come and go, and each is named before its first record. */
+/* What a resync reads of an empty disk takes no room in the log; it replaces what was there. */
+static void test_zeroes(void **state)
+{
+	const uint64_t piece = 256 * KIB;
+	struct fakehub_contents c;
+	uint64_t before, at;
+	struct bench b;
+
+	(void)state;
+	begin(&b);
+	start_hub(&b);
+	bench_start(&b);
+	bench_put(&b, 200);
+	bench_drained(&b);
+	before = fakehub_position(hub).offset;
+	memset(b.disk[0].oracle, 0, VOLUME_SIZE);
+	for (at = 0; at < VOLUME_SIZE; at += piece)
+		simring_put(b.sim, REPAGENT_REC_RESYNC, b.disk[0].id, at, piece, b.disk[0].oracle + at);
+	bench_drained(&b);
+	assert_in_range(fakehub_position(hub).offset - before, 1, VOLUME_SIZE / 16);
+	bench_stop(&b);
+	nothing_refused();
+	replay(&b, &c);
+	finish(&b);
+}
+
 static void test_volumes(void **state)
 {
 	struct fakehub_contents c;
@@ -1112,6 +1140,7 @@ int main(void)
 		cmocka_unit_test(test_no_rephub),
 		cmocka_unit_test(test_stall),
 		cmocka_unit_test(test_busy_holds),
+		cmocka_unit_test(test_zeroes),
 		cmocka_unit_test(test_volumes),
 		cmocka_unit_test(test_checkpoints),
 		cmocka_unit_test(test_control),

@@ -17,6 +17,8 @@
 #define HEADER_RESERVED	100
 #define BLOCK_CRC	4092	/* ... of a session block */
 #define BLOCK_USED	296
+#define BLOCK_ZSTD	1u	/* flags */
+#define BLOCK_OWES	2u
 
 static uint8_t *put16(uint8_t *p, uint16_t v)
 {
@@ -477,6 +479,8 @@ static const struct kind {
 	[REPAGENT_REC_VOLUME_RESIZE]	= { "VOLUME_RESIZE", true, false, false, true, 0 },
 	[REPAGENT_REC_FAILED]		= { "FAILED", true, true, false, false, 0 },
 	[REPAGENT_REC_SHUTDOWN]		= { "SHUTDOWN", false, false, false, false, 0 },
+	[REPAGENT_REC_MAP_ERROR]	= { "MAP_ERROR", true, false, false, false, 0 },
+	[REPAGENT_REC_MAP_OK]		= { "MAP_OK", true, false, false, false, 0 },
 };
 
 static bool record_check(const struct frame_record *rec, const uint8_t *p, char *error)
@@ -601,7 +605,7 @@ void session_encode(const struct session *s, void *block)
 	put64(p + 72, s->seq);
 	put64(p + 80, s->time);
 	put32(p + 88, s->frame_max);
-	put32(p + 92, s->zstd ? 1 : 0);
+	put32(p + 92, (s->zstd ? BLOCK_ZSTD : 0) | (s->owes ? BLOCK_OWES : 0));
 	memcpy(p + 96, s->name, strnlen(s->name, REPAGENT_NAME_MAX));
 	memcpy(p + 128, s->reason, strnlen(s->reason, SESSION_REASON_MAX - 1));
 	put64(p + 288, s->since);
@@ -632,8 +636,8 @@ bool session_decode(struct session *s, const void *block, char *error)
 			      get32(p + BLOCK_CRC), frame_crc(p, BLOCK_CRC));
 	if (!state || state >= SESSION_NR_STATES)
 		return refuse(error, "state %" PRIu32 ": expected 1 to %d", state, SESSION_NR_STATES - 1);
-	if (flags & ~1u || !zero(p + BLOCK_USED, BLOCK_CRC - BLOCK_USED))
-		return refuse(error, "flags 0x%" PRIx32 " or padding: expected 0 or 1, and zeroes", flags);
+	if (flags & ~(BLOCK_ZSTD | BLOCK_OWES) || !zero(p + BLOCK_USED, BLOCK_CRC - BLOCK_USED))
+		return refuse(error, "flags 0x%" PRIx32 " or padding: expected 0 to 3, and zeroes", flags);
 	s->state = (enum session_state)state;
 	memcpy(s->hub, p + 16, sizeof(s->hub));
 	memcpy(s->group, p + 32, sizeof(s->group));
@@ -644,7 +648,8 @@ bool session_decode(struct session *s, const void *block, char *error)
 	s->time = get64(p + 80);
 	s->since = get64(p + 288);
 	s->frame_max = get32(p + 88);
-	s->zstd = flags & 1;
+	s->zstd = flags & BLOCK_ZSTD;
+	s->owes = flags & BLOCK_OWES;
 	memcpy(s->name, p + 96, sizeof(s->name));
 	memcpy(s->reason, p + 128, sizeof(s->reason));
 	if (s->name[sizeof(s->name) - 1] || s->reason[sizeof(s->reason) - 1])

@@ -355,6 +355,9 @@ static int begin_lost(struct logtap *l)
 	if (s->incarnation == st->incarnation)
 		snprintf(l->tap.why, sizeof(l->tap.why), "the hub has records up to %" PRIu64 " and had acknowledged %"
 			 PRIu64 ": it was set back, and everything is read again", s->seq, st->acked);
+	else if (s->owes && !st->acked)
+		snprintf(l->tap.why, sizeof(l->tap.why), "a write-intent map could not be written when this host went down, "
+			 "as the hub remembers: everything is read again");
 	else if (s->incarnation)
 		snprintf(l->tap.why, sizeof(l->tap.why), "the hub lacks what it had acknowledged: everything is read again");
 	else
@@ -465,7 +468,7 @@ static int judge_session(struct logtap *l)
 	/* A new life of the ring, of which the hub has nothing yet. */
 	l->base_incarnation = s->incarnation;
 	l->base_seq = s->seq;
-	return first_doubted(l) < 0 ? go_stream(l) : begin_lost(l);
+	return s->owes || first_doubted(l) >= 0 ? begin_lost(l) : go_stream(l);
 }
 
 /* Have a volume, or with -1 all, marked dirty; the answer is logtap_marked().  Return whether it begins. */
@@ -518,7 +521,10 @@ static bool begin_frame(struct logtap *l, uint64_t seq)
 	return true;
 }
 
-/* Whether the open frame has it now; else it is full, or its table lacks the volume. */
+/*
+ * Whether the open frame has it now; else it is full, or its table lacks the volume. Zeroes are not sent byte by byte: a
+ * first sync of a disk that is mostly empty costs next to nothing.
+ */
 static bool add_record(struct logtap *l, const struct record *r)
 {
 	const struct repagent_volume_info *v = r->volume < 0 ? NULL : &l->stream->volume[r->volume].info;
@@ -536,6 +542,10 @@ static bool add_record(struct logtap *l, const struct record *r)
 
 	if (v && l->told[r->volume] != v->id)
 		return false;
+	if (record_is_zero(r)) {
+		fr.type = REPAGENT_REC_ZEROES;
+		fr.len = 0;
+	}
 	if (!r->type)
 		frame_add_void(&l->open, r->seq);
 	else if (!frame_add_record(&l->open, &fr, r->payload))

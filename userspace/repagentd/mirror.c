@@ -346,11 +346,6 @@ static bool all_quiet(const struct mirror *m)
 	return true;
 }
 
-static bool all_zero(const unsigned char *p, size_t len)
-{
-	return !p[0] && !memcmp(p, p + 1, len - 1);
-}
-
 /*
  * Send as much of the newest record as fits.  Return whether all of it is on
  * its way.
@@ -523,9 +518,7 @@ static int take(struct mirror *m)
 			}
 			stream_advance(m->stream);
 			m->sent = 0;
-			m->zeroes = r->type == REPAGENT_REC_ZEROES ||
-				    (r->type == REPAGENT_REC_RESYNC &&
-				     all_zero(r->payload, r->payload_len));
+			m->zeroes = r->type == REPAGENT_REC_ZEROES || record_is_zero(r);
 			moved = true;
 			if (!to_be_sent(m, r, verify_takes(m->tap.verify, r))) {
 				epochs_add(&m->epochs, r->seq, r->payload_len, m->loop->now);

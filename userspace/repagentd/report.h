@@ -3,6 +3,7 @@
 #ifndef REPAGENT_REPORT_H
 #define REPAGENT_REPORT_H
 
+#include "../common/reason.h"
 #include "stream.h"
 
 /*
@@ -52,9 +53,6 @@ struct report {
 const char *capture_word(unsigned int capture);
 const char *capture_name(unsigned int capture);
 const char *image_name(unsigned int image);
-const char *reason_name(unsigned int reason);
-const char *reason_words(unsigned int reason);
-const char *reason_remedy(unsigned int reason);
 void report_changes(struct report *rep, const struct stream *s, uint64_t now,
 		    uint64_t hub_silent);
 

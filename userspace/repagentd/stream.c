@@ -39,7 +39,22 @@ static const unsigned char type_has[REPAGENT_NR_TYPES] = {
 	[REPAGENT_REC_VOLUME_RESIZE]	= HAS_VOLUME | HAS_SIZE,
 	[REPAGENT_REC_FAILED]		= HAS_VOLUME | HAS_RANGE,
 	[REPAGENT_REC_SHUTDOWN]		= 0,
+	[REPAGENT_REC_MAP_ERROR]	= HAS_VOLUME,
+	[REPAGENT_REC_MAP_OK]		= HAS_VOLUME,
 };
+
+/**
+ * record_is_zero - need its data not be sent?
+ * @rec: a record
+ *
+ * Return: whether it was read for a resync and is nothing but zeroes: much of most disks is.
+ */
+bool record_is_zero(const struct record *rec)
+{
+	const unsigned char *p = rec->payload;
+
+	return rec->type == REPAGENT_REC_RESYNC && !p[0] && !memcmp(p, p + 1, rec->payload_len - 1);
+}
 
 static bool header_ok(const struct repagent_ring_header *h, size_t map_size,
 		      uint64_t incarnation)

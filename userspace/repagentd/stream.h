@@ -71,6 +71,7 @@ struct stream {
 	uint32_t nr_slots;
 };
 
+bool record_is_zero(const struct record *rec);
 int stream_open(struct stream *s, struct ring *ring);
 int stream_refresh(struct stream *s);
 int stream_rewind(struct stream *s);

@@ -81,6 +81,13 @@ static bool is_block(void *path)
 	return !stat(path, &st) && S_ISBLK(st.st_mode);
 }
 
+/* Wait for a device that may still come. If it does not, the others have had the same time. */
+static void await(char *path, unsigned int *wait_ms)
+{
+	if (path && *wait_ms && !wait_until(is_block, path, *wait_ms))
+		*wait_ms = 0;
+}
+
 /* The linear device instead, or none. */
 static void do_without(struct attempt *a, const char *name, const struct dmdev_table *table)
 {
@@ -141,7 +148,7 @@ static int report(const struct attempt *a)
  * activate - make the mapped devices of a configured group
  * @group: the group
  * @require: no device rather than an unprotected one
- * @wait_ms: how long to wait for origins that are not there yet
+ * @wait_ms: how long to wait for origins and meta devices that are not there yet
  *
  * Return: an exit status; what is missing was said, and is kept for `status`.
  */
@@ -180,8 +187,8 @@ int activate(const char *group, bool require, unsigned int wait_ms)
 			a.absent++;
 			continue;
 		}
-		if (wait_ms && !wait_until(is_block, origin, wait_ms))
-			wait_ms = 0;	/* the others have had the same time */
+		await(origin, &wait_ms);
+		await(conf.volume[i].value[CONF_V_META], &wait_ms);
 		activate_volume(&a, &conf, &conf.volume[i], possible);
 	}
 	conf_free(&conf);

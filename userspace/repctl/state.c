@@ -13,6 +13,7 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
+#include "../common/reason.h"
 #include "groups.h"
 #include "json.h"
 #include "note.h"
@@ -24,22 +25,6 @@
 static const char *const captures[] = { "init", "stream", "track" };
 static const char *const states[] = { "starting", "streaming", "tracking" };
 static const char *const images[] = { "clean", "dirty", "resync" };
-
-static const char *const reasons[REPAGENT_NR_REASONS] = {
-	[REPAGENT_REASON_NONE]		= "none",
-	[REPAGENT_REASON_FIRST_SYNC]	= "first-sync",
-	[REPAGENT_REASON_UNCLEAN]	= "unclean",
-	[REPAGENT_REASON_NO_MAP]	= "no-map",
-	[REPAGENT_REASON_RING_FULL]	= "ring-full",
-	[REPAGENT_REASON_HUB_REFUSED]	= "hub-refused",
-	[REPAGENT_REASON_HUB_FULL]	= "hub-full",
-	[REPAGENT_REASON_FENCED]	= "fenced",
-	[REPAGENT_REASON_PAUSED]	= "paused",
-	[REPAGENT_REASON_META_ERROR]	= "meta-error",
-	[REPAGENT_REASON_WRITE_FAILED]	= "write-failed",
-	[REPAGENT_REASON_REQUESTED]	= "requested",
-	[REPAGENT_REASON_RESIZED]	= "resized",
-};
 
 static const char *word(const char *const *words, unsigned int nr, unsigned int i)
 {
@@ -81,7 +66,7 @@ static struct json_object *kernel_volumes(int fd, uint64_t *dirty, uint64_t *lef
 		put_bool(v, "active", info.active);
 		put_number(v, "size", info.sectors * SECTOR);
 		put_text(v, "image", WORD(images, info.image));
-		put_text(v, "reason", WORD(reasons, info.reason));
+		put_text(v, "reason", reason_name(info.reason));
 		put_null(v, "since");
 		put_number(v, "dirty", info.dirty * SECTOR);
 		put_number(v, "failed", info.failed);
@@ -132,7 +117,7 @@ static void kernel_group(struct json_object *s, int fd, const struct repagent_in
 	snprintf(incarnation, sizeof(incarnation), "%016" PRIx64, (uint64_t)info->incarnation);
 	put_text(s, "incarnation", incarnation);
 	put_text(s, "capture", WORD(captures, info->capture));
-	put_text(s, "reason", WORD(reasons, info->reason));
+	put_text(s, "reason", reason_name(info->reason));
 	put_number(lag, "bytes", info->payload_used + dirty);
 	put_number(lag, "records", info->head - 1 - info->acked);
 	put_null(lag, "seconds");

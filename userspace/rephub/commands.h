@@ -7,6 +7,18 @@
 
 #define POINTS_MOST	200u	/* in one answer */
 
+#define EVENTS_MOST	100u
+
 extern const struct command hub_commands[];	/* their owner is the struct hub */
+
+bool most_of(struct call *call, struct json_object *arguments, unsigned int limit, unsigned int *most);
+
+/* administer.c */
+void query_views(void *owner, struct call *call, struct json_object *arguments);
+void query_space(void *owner, struct call *call, struct json_object *arguments);
+void query_events(void *owner, struct call *call, struct json_object *arguments);
+void query_retention(void *owner, struct call *call, struct json_object *arguments);
+void set_retention(void *owner, struct call *call, struct json_object *arguments);
+void forget(void *owner, struct call *call, struct json_object *arguments);
 
 #endif /* REPHUB_COMMANDS_H */

@@ -6,6 +6,7 @@
 #include <pthread.h>
 #include <sys/queue.h>
 
+#include "events.h"
 #include "extents.h"
 #include "hub.h"
 #include "lineage.h"
@@ -77,6 +78,9 @@ struct tested {
  * @mark:	file that says what was durable, see group_mark()
  * @folding:	a segment is being folded, by one thread
  * @trouble:	what a person should know of; empty: nothing
+ * @keep:	how much of the journal; not own: what holds for all
+ * @rate:	of what comes, see space.c
+ * @forgotten:	it was taken away, and is of no use but to be freed at the hub's end
  * @admitted:	a generation of an agent that counts as the present one, for its fail-over was rolled
  *		back; 0: none
  * @stopping:	no session may be opened, for a fail-over is being made
@@ -90,6 +94,7 @@ struct tested {
 struct group {
 	struct hub *hub;
 	LIST_ENTRY(group) link;
+	SLIST_ENTRY(group) gone;
 	char name[REPAGENT_NAME_MAX + 1];
 	uint8_t uuid[16];
 	int dir, journal, base, mark;
@@ -108,6 +113,9 @@ struct group {
 	unsigned int nr_views;
 	bool folding;
 	char trouble[SEGMENT_ERROR_MAX];
+	struct hub_retention keep;
+	struct { uint64_t offset, when; double bytes; } rate;
+	bool forgotten;
 	uint64_t admitted;
 	struct failover failover;
 	bool stopping, unsure, torn;
@@ -131,27 +139,37 @@ struct first {
 
 /*
  * struct hub
- * @lock:	guards the list of groups; a group stays until the end. Taken before
- *		any group's lock
+ * @lock:	guards the rest. Taken before any group's lock
+ * @list:	of groups; a group stays until the end
+ * @gone:	those that were forgotten, and may still be known to a session
+ * @sweep:	there may be directories of such
  */
 struct hub {
 	struct hub_options o;
 	int dir, groups;
 	uint8_t uuid[16];
+	struct events *events;
 	pthread_mutex_t lock;
 	LIST_HEAD(group_list, group) list;
+	SLIST_HEAD(gone_list, group) gone;
+	bool sweep;
 };
+
+/* Something of a group happened: what, incarnation, seq, a format and more. */
+#define hubgroup_event(g, ...)	events_add((g)->hub->events, (g)->name, __VA_ARGS__)
 
 void hub_say(const struct hub *hub, int priority, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
 void hub_step(const struct hub *hub, const char *what);
 struct group *hub_find(struct hub *hub, const char *name);
+struct group *hub_next(struct hub *hub, const struct group *g);
 struct group *hub_create(struct hub *hub, const char *name, char *error);
 bool seal_write(int dir, const char *name, uint64_t magic, const void *data, size_t len);
 int seal_read(int dir, const char *name, uint64_t magic, void *data, size_t len);
 
 struct group *hubgroup_open(struct hub *hub, int dir, const char *name, char *error);
 bool hubgroup_make(int dir, const char *name, char *error);
+void hubgroup_end(struct group *g);
 void hubgroup_close(struct group *g);
 int hubgroup_add(struct group *g, const struct frame_header *h, const uint8_t *frame, uint8_t *raw,
 	      char *reason);
@@ -173,6 +191,20 @@ bool point_of(const struct group *g, uint64_t incarnation, uint64_t seq, uint64_
 
 /* view.c, for folding */
 uint64_t view_oldest(const struct group *g);
+
+/* marks.c */
+void marks_note(const struct group *g, uint32_t from);
+
+/* retention.c */
+void retention_load(struct group *g);
+struct hub_retention retention_of(const struct group *g);
+
+/* space.c */
+void space_measure(struct group *g);
+
+/* forget.c */
+bool remove_tree(int dir, const char *name, unsigned int depth);
+void forget_sweep(struct hub *hub);
 
 /* fold.c */
 bool fold_finish(struct group *g, char *error);

@@ -357,6 +357,8 @@ static void *exports_open(void *data, const char *name, struct nbds_info *info, 
 		e->disk = hub_live_open(x->hub, p.group, p.volume, why);
 	else if (e)
 		e->disk = hub_test_open(x->hub, p.group, p.volume, why);
+	if (e && e->view)
+		hub_view_for(e->view, peer_address);
 	if (!e || (!e->session && !e->view && !e->disk)) {
 		snprintf(reason, size, "%s", why);
 		free(e);

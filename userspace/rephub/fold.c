@@ -221,6 +221,13 @@ static uint64_t floor_above(const struct group *g, const struct portion *p)
 	return g->segment[p->gone]->first_id + (g->segment[p->gone]->branch ? 1 : 0);
 }
 
+static void fold_failed(struct group *g, const char *error)
+{
+	snprintf(g->trouble, sizeof(g->trouble), "%s", error);
+	hub_say(g->hub, LOG_ERR, "group %s: folding ended: %s", g->name, error);
+	hubgroup_event(g, "fold-failed", 0, 0, "%s", error);
+}
+
 /**
  * fold_finish - go on with what was being folded when the hub ended
  * @g: the group, just opened
@@ -247,8 +254,7 @@ bool fold_finish(struct group *g, char *error)
 	if (fold_segment(g, &p, g->segment[p.gone]->start, &g->now, error)) {
 		drop_first(g, p.gone);
 	} else {
-		snprintf(g->trouble, sizeof(g->trouble), "%s", error);
-		hub_say(g->hub, LOG_ERR, "group %s: folding ended: %s", g->name, error);
+		fold_failed(g, error);
 	}
 	return true;
 }
@@ -265,15 +271,17 @@ static uint64_t now_ns(void)
 static bool due(const struct group *g)
 {
 	const struct segment *s = g->segment[0], *last = hubgroup_last(g);
-	const struct hub_options *o = &g->hub->o;
-	uint64_t ns = now_ns();
+	const struct hub_retention keep = retention_of(g);
+	uint64_t ns = now_ns(), ended;
 
 	if (g->nr_segments < 2 || g->folding || *g->trouble || !s->sealed || s->end > g->durable.offset ||
 	    s->first_id + s->nr_records >= g->hold || view_oldest(g) < s->first_id + choose_portion(g).nr)
 		return false;
-	if (o->keep_bytes && last->end - s->start > o->keep_bytes)
+	if (keep.bytes && last->end - s->start > keep.bytes)
 		return true;
-	return o->keep_ns && s->last_time < ns && ns - s->last_time > o->keep_ns;
+	/* By our clock: nothing of it came after the next one was begun. */
+	ended = g->segment[1]->created;
+	return keep.ns && ended < ns && ns - ended > keep.ns;
 }
 
 /**
@@ -289,14 +297,19 @@ void fold_some(struct group *g)
 	struct portion p;
 	struct first first;
 	struct segment *s;
-	uint64_t next;
+	uint64_t next, ns, bytes;
 	bool ok;
 
 	pthread_mutex_lock(&g->lock);
+	if (g->forgotten) {
+		pthread_mutex_unlock(&g->lock);
+		free(names);
+		return;
+	}
 	/* A group that writes little must not keep all for as long as a segment lasts. */
 	s = hubgroup_last(g);
-	if (g->hub->o.keep_ns && s->nr_records && !g->broken && now_ns() > s->created &&
-	    now_ns() - s->created > g->hub->o.keep_ns / AGE_PARTS)
+	ns = retention_of(g).ns;
+	if (ns && s->nr_records && !g->broken && now_ns() > s->created && now_ns() - s->created > ns / AGE_PARTS)
 		(void)hubgroup_roll(g, reason);
 	while (names && due(g)) {
 		s = g->segment[0];
@@ -304,6 +317,7 @@ void fold_some(struct group *g)
 		p = choose_portion(g);
 		next = g->segment[p.gone]->start;
 		*names = g->now;
+		bytes = segment_size(s);
 		g->folding = true;
 		g->floor = floor_above(g, &p);
 		pthread_mutex_unlock(&g->lock);
@@ -315,9 +329,10 @@ void fold_some(struct group *g)
 		g->folding = false;
 		if (ok) {
 			drop_first(g, p.gone);
+			hubgroup_event(g, "folded", g->segment[0]->begin.incarnation, g->segment[0]->begin.seq,
+				       "%" PRIu64 " MiB; older points are gone", bytes >> 20);
 		} else {
-			snprintf(g->trouble, sizeof(g->trouble), "%s", error);
-			hub_say(g->hub, LOG_ERR, "group %s: folding ended: %s", g->name, error);
+			fold_failed(g, error);
 		}
 	}
 	pthread_mutex_unlock(&g->lock);

@@ -54,22 +54,6 @@ struct mark {
 	uint32_t crc;
 };
 
-static void remove_tree(int at, const char *name)
-{
-	static const char *const inside[] = { "group", "mark", "first", "group.new", "first.new" };
-	int dir = openat(at, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	size_t i;
-
-	if (dir >= 0) {
-		for (i = 0; i < sizeof(inside) / sizeof(inside[0]); i++)
-			unlinkat(dir, inside[i], 0);
-		unlinkat(dir, "journal", AT_REMOVEDIR);
-		unlinkat(dir, "base", AT_REMOVEDIR);
-		close(dir);
-	}
-	unlinkat(at, name, AT_REMOVEDIR);
-}
-
 /**
  * hubgroup_make - make a group's directory, all of it or nothing
  * @dir: in this directory
@@ -87,7 +71,7 @@ bool hubgroup_make(int dir, const char *name, char *error)
 	int fd;
 
 	snprintf(tmp, sizeof(tmp), ".new-%s", name);
-	remove_tree(dir, tmp);
+	remove_tree(dir, tmp, 2);
 	snprintf(file.name, sizeof(file.name), "%s", name);
 	ok = getrandom(file.uuid, sizeof(file.uuid), 0) == sizeof(file.uuid) && !mkdirat(dir, tmp, 0700);
 	fd = ok ? openat(dir, tmp, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
@@ -248,6 +232,7 @@ static void trouble(struct group *g, const char *what)
 {
 	snprintf(g->trouble, sizeof(g->trouble), "%s", what);
 	hub_say(g->hub, LOG_ERR, "group %s: %s", g->name, what);
+	hubgroup_event(g, "damaged", 0, 0, "%s", what);
 }
 
 static void set_aside(struct group *g, const char *name)
@@ -331,6 +316,7 @@ static int take_segment(struct group *g, struct segment *s, const struct first *
 	if (!last || s->end < marked || segment_was_durable(s, g->uuid, &g->now))
 		return 0;
 	hub_say(g->hub, LOG_NOTICE, "group %s: %s: it was never acknowledged, and is cut off", g->name, bad);
+	hubgroup_event(g, "torn", g->now.incarnation, g->now.seq, "%s", bad);
 	if (ftruncate(s->fd, (off_t)segment_size(s))) {
 		err = errno;
 		snprintf(bad, SEGMENT_ERROR_MAX, "segment %s cannot be cut: %s", s->name, strerror(err));
@@ -513,13 +499,35 @@ struct group *hubgroup_open(struct hub *hub, int dir, const char *name, char *er
 	while (nr)
 		free(names[--nr]);
 	free(names);
-	if (ok)
+	if (ok) {
+		retention_load(g);
 		scratch_open(g);
-	if (ok)
 		return g;
+	}
 failed:
 	hubgroup_close(g);
 	return NULL;
+}
+
+/**
+ * hubgroup_end - let go of a group's files
+ * @g: locked or not in use, without a session and without views; it is of no use then
+ */
+void hubgroup_end(struct group *g)
+{
+	int *const fds[] = { &g->dir, &g->journal, &g->base, &g->mark };
+	size_t i;
+
+	for (i = 0; i < g->nr_segments; i++)
+		segment_put(g->segment[i]);
+	free(g->segment);
+	g->segment = NULL;
+	g->nr_segments = g->room = 0;
+	for (i = 0; i < sizeof(fds) / sizeof(fds[0]); i++) {
+		if (*fds[i] >= 0)
+			close(*fds[i]);
+		*fds[i] = -1;
+	}
 }
 
 /**
@@ -528,20 +536,12 @@ failed:
  */
 void hubgroup_close(struct group *g)
 {
-	const int fds[] = { g->dir, g->journal, g->base, g->mark };
-	size_t i;
-
 	scratch_close(g);
 	failover_close(g);
 	/* Not acknowledged, and so owed to nobody; but then it need not be sent again. */
-	if (g->durable.offset && !g->broken && !fdatasync(hubgroup_last(g)->fd))
+	if (g->nr_segments && g->durable.offset && !g->broken && !fdatasync(hubgroup_last(g)->fd))
 		all_is_durable(g);
-	for (i = 0; i < g->nr_segments; i++)
-		segment_put(g->segment[i]);
-	free(g->segment);
-	for (i = 0; i < sizeof(fds) / sizeof(fds[0]); i++)
-		if (fds[i] >= 0)
-			close(fds[i]);
+	hubgroup_end(g);
 	pthread_mutex_destroy(&g->lock);
 	free(g);
 }
@@ -552,6 +552,7 @@ static int broken(struct group *g, int err, char *reason, const char *what)
 {
 	g->broken = true;
 	snprintf(reason, HUB_REASON_MAX, "%s: %s", what, strerror(err));
+	hubgroup_event(g, err == ENOSPC || err == EDQUOT ? "full" : "failed", 0, 0, "%s", reason);
 	return err == ENOSPC || err == EDQUOT ? ENOSPC : EIO;
 }
 
@@ -672,6 +673,7 @@ int hubgroup_add(struct group *g, const struct frame_header *h, const uint8_t *f
 	struct replay after;
 	struct segment_frame f;
 	struct segment *s;
+	uint32_t marks;
 	ssize_t n;
 	int err;
 
@@ -716,8 +718,11 @@ int hubgroup_add(struct group *g, const struct frame_header *h, const uint8_t *f
 			return broken(g, errno, reason, "the journal cannot be written");
 		done += (size_t)n;
 	}
+	marks = s->nr_marks;
 	segment_count(s, &f, size);
 	g->now = after;
+	if (s->nr_marks > marks)
+		marks_note(g, marks);
 	return 0;
 }
 
@@ -796,6 +801,7 @@ bool hubgroup_mend(struct group *g, char *reason)
 	g->broken = false;
 	hub_say(g->hub, LOG_NOTICE, "group %s: the journal was cut to %" PRIu64 ", which is durable", g->name,
 		g->durable.offset);
+	hubgroup_event(g, "cut", g->durable.incarnation, g->durable.seq, "to what is durable");
 	return true;
 }
 

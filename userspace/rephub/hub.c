@@ -3,8 +3,10 @@
  * The hub's directory:
  *
  *	hub			its identity
+ *	events			what happened
  *	groups/NAME/group	uuid and generation of the group
  *	groups/NAME/first	where the journal begins, and what is before it in the base
+ *	groups/NAME/retention	how much is kept of it, if that was said
  *	groups/NAME/mark	up to where the journal was durable, at least
  *	groups/NAME/journal/	segments and their indexes
  *	groups/NAME/base/	a sparse file for each volume
@@ -135,7 +137,7 @@ void hub_options_init(struct hub_options *o)
 	memset(o, 0, sizeof(*o));
 	o->create = true;
 	o->segment = UINT64_C(256) << 20;
-	o->keep_bytes = UINT64_C(64) << 30;
+	o->keep.bytes = UINT64_C(64) << 30;
 }
 
 static bool open_dir(int at, const char *name, int *fd, char *error)
@@ -169,10 +171,12 @@ static bool open_groups(struct hub *hub, char *error)
 			continue;
 		/* One that cannot be opened must not keep the others from being served. */
 		g = hubgroup_open(hub, hub->groups, de->d_name, why);
-		if (!g)
+		if (!g) {
 			hub_say(hub, LOG_ERR, "group %s is not served: %s", de->d_name, why);
-		else
+			events_add(hub->events, de->d_name, "not-served", 0, 0, "%s", why);
+		} else {
 			LIST_INSERT_HEAD(&hub->list, g, link);
+		}
 	}
 	closedir(d);
 	return true;
@@ -200,6 +204,8 @@ struct hub *hub_open(const char *dir, const struct hub_options *o, char *error)
 	hub->dir = hub->groups = -1;
 	pthread_mutex_init(&hub->lock, NULL);
 	LIST_INIT(&hub->list);
+	SLIST_INIT(&hub->gone);
+	hub->sweep = true;
 	if (!open_dir(AT_FDCWD, dir, &hub->dir, error))
 		goto failed;
 	if (flock(hub->dir, LOCK_EX | LOCK_NB)) {
@@ -231,6 +237,12 @@ struct hub *hub_open(const char *dir, const struct hub_options *o, char *error)
 		(void)fsync(above);
 		close(above);
 	}
+	hub->events = events_open(hub->dir, why);
+	if (!hub->events) {
+		snprintf(error, HUB_ERROR_MAX, "%.100s: %.300s", dir, why);
+		goto failed;
+	}
+	events_add(hub->events, NULL, "started", 0, 0, "version " REPAGENT_VERSION);
 	if (!open_groups(hub, error))
 		goto failed;
 	return hub;
@@ -250,6 +262,14 @@ void hub_close(struct hub *hub)
 	while ((g = LIST_FIRST(&hub->list))) {
 		LIST_REMOVE(g, link);
 		hubgroup_close(g);
+	}
+	while ((g = SLIST_FIRST(&hub->gone))) {
+		SLIST_REMOVE_HEAD(&hub->gone, gone);
+		hubgroup_close(g);
+	}
+	if (hub->events) {
+		events_add(hub->events, NULL, "stopped", 0, 0, "in good order");
+		events_close(hub->events);
 	}
 	if (hub->groups >= 0)
 		close(hub->groups);
@@ -315,6 +335,7 @@ struct group *hub_create(struct hub *hub, const char *name, char *error)
 		if (g) {
 			LIST_INSERT_HEAD(&hub->list, g, link);
 			hub_say(hub, LOG_NOTICE, "group %s: created", name);
+			events_add(hub->events, name, "created", 0, 0, "at its first hello");
 		}
 	}
 	pthread_mutex_unlock(&hub->lock);
@@ -322,22 +343,51 @@ struct group *hub_create(struct hub *hub, const char *name, char *error)
 }
 
 /**
- * hub_tend - do what is to be done now and then: fold what is older than is kept
+ * hub_next - go through all groups
+ * @hub: the hub
+ * @g: one of them; NULL: begin
+ *
+ * Return: the next, NULL at the end. One that was forgotten meanwhile may be among them.
+ */
+struct group *hub_next(struct hub *hub, const struct group *g)
+{
+	struct group *next;
+
+	pthread_mutex_lock(&hub->lock);
+	next = g ? LIST_NEXT(g, link) : LIST_FIRST(&hub->list);
+	pthread_mutex_unlock(&hub->lock);
+	return next;
+}
+
+/**
+ * hub_tend - do what is to be done now and then: fold what is older than is kept, make events durable, ...
  * @hub: the hub; call it every second or so, in a thread that may wait
  */
 void hub_tend(struct hub *hub)
 {
-	struct group *g, *next;
+	struct group *g;
 
-	pthread_mutex_lock(&hub->lock);
-	g = LIST_FIRST(&hub->list);
-	pthread_mutex_unlock(&hub->lock);
-	while (g) {
+	for (g = hub_next(hub, NULL); g; g = hub_next(hub, g)) {
+		pthread_mutex_lock(&g->lock);
+		if (!g->forgotten)
+			space_measure(g);
+		pthread_mutex_unlock(&g->lock);
 		failover_tend(g);
 		fold_some(g);
-		pthread_mutex_lock(&hub->lock);
-		next = LIST_NEXT(g, link);
-		pthread_mutex_unlock(&hub->lock);
-		g = next;
 	}
+	forget_sweep(hub);
+	events_tend(hub->events);
+}
+
+/**
+ * hub_events - what happened, the oldest first
+ * @hub: the hub
+ * @q: what is asked for
+ * @each: called for each, with no lock held
+ * @data: for @each
+ */
+void hub_events(struct hub *hub, const struct hub_event_query *q,
+		void (*each)(void *data, const struct hub_event *e), void *data)
+{
+	events_list(hub->events, q, each, data);
 }

@@ -23,11 +23,22 @@ struct hub_view;
 struct hub_disk;
 
 /*
+ * struct hub_retention - how much of a group's journal is kept; what is older is folded into the base
+ * @bytes:	0: no limit
+ * @ns:		by age; what is older may stay until its segment is, too. 0: no limit
+ * @own:	was set for the group, else it is what holds for all
+ */
+struct hub_retention {
+	uint64_t bytes;
+	uint64_t ns;
+	bool own;
+};
+
+/*
  * struct hub_options - hub_options_init() fills the defaults
  * @create:	a group that does not exist is created at its first HELLO
  * @segment:	bytes of a segment of the journal
- * @keep_bytes:	of journal, for each group; what is older is folded into the base. 0: no limit
- * @keep_ns:	the same by age; what is older may stay until its segment is, too
+ * @keep:	of journal, for each group that nothing else was said of
  * @log:	takes a line, in any thread
  * @step:	told of each durable step of a fail-over, and its end, so that tests can end the hub there;
  *		may be NULL
@@ -35,8 +46,7 @@ struct hub_disk;
 struct hub_options {
 	bool create;
 	uint64_t segment;
-	uint64_t keep_bytes;
-	uint64_t keep_ns;
+	struct hub_retention keep;
 	void (*log)(void *data, int priority, const char *line);
 	void (*step)(void *data, const char *what);
 	void *data;
@@ -65,6 +75,7 @@ uint64_t hub_view_size(const struct hub_view *v);
 void hub_view_position(const struct hub_view *v, uint64_t *incarnation, uint64_t *seq, uint64_t *time);
 int hub_view_read(struct hub_view *v, uint64_t offset, void *buf, size_t len, char *reason);
 bool hub_view_next(struct hub_view *v, uint64_t offset, uint64_t end, uint64_t *next);
+void hub_view_for(struct hub_view *v, const char *who);
 void hub_view_close(struct hub_view *v);
 
 /* overlay.c: volumes that can be written */
@@ -149,11 +160,74 @@ struct hub_volume_info {
  * struct hub_point_info - a place in a group's log that is of interest
  * @what:	a word: checkpoint, gap, resync-begin, ...
  * @text:	the label, the name of the volume, or what became of the test; may be empty
+ * @why:	of a gap, or a write that failed; may be empty
  */
 struct hub_point_info {
 	uint64_t incarnation, seq, time;
 	const char *what;
 	char text[HUB_TEXT_MAX];
+	char why[64];
+};
+
+/*
+ * struct hub_view_info - a view that is open
+ * @who:	opened it
+ * @since:	ns since the epoch
+ * @time:	of the point; 0: not known
+ */
+struct hub_view_info {
+	const char *group;
+	char volume[REPAGENT_NAME_MAX + 1];
+	char who[64];
+	uint64_t since;
+	uint64_t incarnation, seq, time;
+};
+
+/*
+ * struct hub_event - something that happened
+ * @serial:	rises, also over restarts
+ * @group:	may be empty
+ * @what:	a word, see Documentation/segments.md
+ * @incarnation, @seq: the place in the group's log; zeroes: none
+ */
+struct hub_event {
+	uint64_t serial, time;
+	char group[REPAGENT_NAME_MAX + 1];
+	char what[20];
+	uint64_t incarnation, seq;
+	char text[HUB_REASON_MAX];
+};
+
+/*
+ * struct hub_event_query - which are asked for
+ * @group:	NULL: of all
+ * @after:	the first of those with a serial above that; 0: the last of all
+ * @before:	only those with a serial below that; 0: no limit
+ */
+struct hub_event_query {
+	const char *group;
+	uint64_t after, before;
+	unsigned int most;
+};
+
+/*
+ * struct hub_space_info - what a group takes of the disk, in bytes
+ * @rate:	bytes a second that its journal takes in, over the last minutes
+ */
+struct hub_space_info {
+	const char *group;
+	uint64_t journal, index, base;
+	double rate;
+	struct hub_retention keep;
+};
+
+/*
+ * struct hub_space_total - the disk that the hub's directory is on
+ * @full:	seconds until it is full at these rates; negative: never, for what is kept has room
+ */
+struct hub_space_total {
+	uint64_t size, free;
+	double full;
 };
 
 void hub_groups(struct hub *hub, void (*each)(void *data, const struct hub_group_info *g), void *data);
@@ -161,5 +235,15 @@ bool hub_volumes(struct hub *hub, const char *group,
 		 void (*each)(void *data, const struct hub_volume_info *v), void *data);
 bool hub_points(struct hub *hub, const char *group, bool timed, unsigned int most,
 		void (*each)(void *data, const struct hub_point_info *p), void *data);
+void hub_views(struct hub *hub, void (*each)(void *data, const struct hub_view_info *v), void *data);
+void hub_events(struct hub *hub, const struct hub_event_query *q,
+		void (*each)(void *data, const struct hub_event *e), void *data);
+void hub_space(struct hub *hub, struct hub_space_total *total,
+	       void (*each)(void *data, const struct hub_space_info *s), void *data);
+
+/* retention.c, forget.c: what a person changes; the errno says what is wrong, ENOENT that there is no such group */
+int hub_get_retention(struct hub *hub, const char *group, struct hub_retention *keep);
+int hub_set_retention(struct hub *hub, const char *group, const struct hub_retention *keep, char *reason);
+int hub_forget(struct hub *hub, const char *group, char *reason);
 
 #endif /* REPHUB_HUB_H */

@@ -7,8 +7,6 @@
 
 #include "overlay.h"
 
-#define TIMED	"@timed"	/* the label of a checkpoint that is the agent's own */
-
 /* What the volumes' bases take of the disk. */
 static uint64_t base_bytes(const struct group *g)
 {
@@ -71,25 +69,22 @@ static void fill(struct hub_group_info *info, const struct group *g)
 void hub_groups(struct hub *hub, void (*each)(void *data, const struct hub_group_info *g), void *data)
 {
 	struct hub_group_info info;
-	struct group *g, *next;
+	struct group *g;
+	bool there;
 
-	pthread_mutex_lock(&hub->lock);
-	g = LIST_FIRST(&hub->list);
-	pthread_mutex_unlock(&hub->lock);
-	while (g) {
+	for (g = hub_next(hub, NULL); g; g = hub_next(hub, g)) {
 		char trouble[SEGMENT_ERROR_MAX];
 
 		pthread_mutex_lock(&g->lock);
-		fill(&info, g);
+		there = !g->forgotten;
+		if (there)
+			fill(&info, g);
 		memcpy(trouble, g->trouble, sizeof(trouble));
 		pthread_mutex_unlock(&g->lock);
-		if (info.trouble)
+		if (there && info.trouble)
 			info.trouble = trouble;
-		each(data, &info);
-		pthread_mutex_lock(&hub->lock);
-		next = LIST_NEXT(g, link);
-		pthread_mutex_unlock(&hub->lock);
-		g = next;
+		if (there)
+			each(data, &info);
 	}
 }
 
@@ -113,7 +108,7 @@ bool hub_volumes(struct hub *hub, const char *group,
 
 	if (ok) {
 		pthread_mutex_lock(&g->lock);
-		ok = hubgroup_state(g, g->durable.id, r);
+		ok = !g->forgotten && hubgroup_state(g, g->durable.id, r);
 		pthread_mutex_unlock(&g->lock);
 	}
 	for (i = 0; ok && i < r->nr; i++) {
@@ -122,90 +117,5 @@ bool hub_volumes(struct hub *hub, const char *group,
 		each(data, &info);
 	}
 	free(r);
-	return g;
-}
-
-static const char *const words[REPAGENT_NR_TYPES] = {
-	[REPAGENT_REC_CHECKPOINT]	= "checkpoint",
-	[REPAGENT_REC_RESYNC_BEGIN]	= "resync-begin",
-	[REPAGENT_REC_RESYNC_END]	= "resync-end",
-	[REPAGENT_REC_GAP]		= "gap",
-	[REPAGENT_REC_VOLUME_ADD]	= "volume-add",
-	[REPAGENT_REC_VOLUME_REMOVE]	= "volume-remove",
-	[REPAGENT_REC_VOLUME_RESIZE]	= "volume-resize",
-	[REPAGENT_REC_FAILED]		= "write-failed",
-	[REPAGENT_REC_SHUTDOWN]		= "shutdown",
-};
-
-static bool fill_point(struct hub_point_info *p, const struct group *g, const struct segment *s, uint32_t i,
-		       bool timed, void *scratch)
-{
-	const struct log_record *rec = &s->record[i];
-	const struct log_frame *f = &s->frame[rec->frame];
-	char error[SEGMENT_ERROR_MAX];
-
-	if (!words[rec->type])
-		return false;
-	*p = (struct hub_point_info){ f->incarnation, rec->seq, rec->time, words[rec->type], "" };
-	if (rec->type == REPAGENT_REC_GAP && f->flags & REPLAY_JUMP && f->record == i)
-		p->what = "lost";	/* records before it never came */
-	if (rec->type == REPAGENT_REC_CHECKPOINT && rec->len <= sizeof(p->text) &&
-	    segment_read(s, rec, p->text, scratch, error))
-		snprintf(p->text, sizeof(p->text), "(its label is damaged)");
-	else if (rec->type != REPAGENT_REC_CHECKPOINT && rec->type != REPAGENT_REC_GAP &&
-		 rec->type != REPAGENT_REC_SHUTDOWN)
-		snprintf(p->text, sizeof(p->text), "%s", g->now.volume[rec->slot].name);
-	p->text[sizeof(p->text) - 1] = '\0';
-	return timed || rec->type != REPAGENT_REC_CHECKPOINT || strcmp(p->text, TIMED);
-}
-
-static void fill_mark(struct hub_point_info *p, const struct tested *m)
-{
-	*p = (struct hub_point_info){ m->incarnation, m->seq, m->time, "tested", "" };
-	memcpy(p->text, m->text, sizeof(p->text));
-}
-
-/**
- * hub_points - places in a group's log that are of interest, the newest first
- * @hub: the hub
- * @group: its name
- * @timed: the agent's own checkpoints too, of which there is one each second
- * @most: at most so many
- * @each: called for each, with no lock held
- * @data: for @each
- *
- * Return: whether there is such a group.
- */
-bool hub_points(struct hub *hub, const char *group, bool timed, unsigned int most,
-		void (*each)(void *data, const struct hub_point_info *p), void *data)
-{
-	struct group *g = hub_find(hub, group);
-	struct hub_point_info *points = calloc(most, sizeof(*points));
-	void *scratch = malloc(2 * (size_t)FRAME_MAX);
-	unsigned int nr = 0, i;
-	struct tested *mark = NULL;
-	const struct segment *s;
-	size_t at, marks = 0;
-	uint32_t k;
-
-	if (g && points && scratch) {
-		pthread_mutex_lock(&g->lock);
-		marks = scratch_marks(g, &mark);
-		for (at = g->nr_segments; at-- > 0 && nr < most;) {
-			s = g->segment[at];
-			for (k = s->nr_records; k-- > 0 && nr < most;) {
-				for (; marks && nr < most && mark[marks - 1].id > s->first_id + k; marks--)
-					fill_mark(&points[nr++], &mark[marks - 1]);
-				if (nr < most && s->first_id + k < g->durable.id && s->first_id + k + 1 >= g->floor)
-					nr += fill_point(&points[nr], g, s, k, timed, scratch);
-			}
-		}
-		pthread_mutex_unlock(&g->lock);
-		for (i = 0; i < nr; i++)
-			each(data, &points[i]);
-	}
-	free(points);
-	free(scratch);
-	free(mark);
 	return g;
 }

@@ -148,10 +148,10 @@ static void parse_options(int argc, char **argv)
 			cfg.hub.create = false;
 			break;
 		case OPT_KEEP:
-			cfg.hub.keep_bytes = size_of("keep", optarg, 0, UINT64_MAX);
+			cfg.hub.keep.bytes = size_of("keep", optarg, 0, UINT64_MAX);
 			break;
 		case OPT_KEEP_TIME:
-			if (!parse_duration(optarg, &cfg.hub.keep_ns))
+			if (!parse_duration(optarg, &cfg.hub.keep.ns))
 				usage_error("--keep-time '%s': expected a duration such as 30min or 7d", optarg);
 			break;
 		case OPT_SEGMENT:

@@ -156,19 +156,21 @@ static bool find_label(const struct group *g, const char *label, uint64_t *id, c
 	const struct segment *s;
 	size_t i = g->nr_segments;
 	void *scratch = malloc(2 * FRAME_MAX);
+	uint16_t timed = strcmp(label, SEGMENT_TIMED) ? 0 : RECORD_TIMED;
 	bool found = false;
 	uint32_t k;
 
 	while (scratch && i-- > 0 && !found) {
 		s = g->segment[i];
-		for (k = s->nr_labels; k-- > 0 && !found;) {
-			const struct log_record *rec = &s->record[s->label[k]];
+		for (k = s->nr_marks; k-- > 0 && !found;) {
+			const struct log_record *rec = &s->record[s->mark[k]];
 
-			if (s->first_id + s->label[k] >= g->durable.id || rec->len > sizeof(text) ||
+			if (rec->type != REPAGENT_REC_CHECKPOINT || rec->flags != timed ||
+			    s->first_id + s->mark[k] >= g->durable.id || rec->len > sizeof(text) ||
 			    segment_read(s, rec, text, scratch, error))
 				continue;
 			found = !strcmp(text, label);
-			*id = s->first_id + s->label[k] + 1;
+			*id = s->first_id + s->mark[k] + 1;
 		}
 	}
 	free(scratch);

@@ -75,12 +75,30 @@ void replay_apply(struct replay *r, uint32_t how)
 	for (i = 0; i < r->nr; i++) {
 		struct replay_volume *v = &r->volume[i];
 
-		if (how & REPLAY_NEW)
+		if (how & REPLAY_NEW) {
 			memset(v->id, 0, sizeof(v->id));
+			v->map_error = false;
+		}
 		if (v->state == VOLUME_RESYNC ? how & (REPLAY_NEW | REPLAY_JUMP) :
 		    v->state == VOLUME_GOOD && how & REPLAY_JUMP)
 			v->state = VOLUME_LOST;
 	}
+}
+
+/**
+ * replay_owes - is what a map says after the end of this incarnation not to be trusted?
+ * @r: the log
+ *
+ * Return: whether a volume's map could not be written when last was heard of it.
+ */
+bool replay_owes(const struct replay *r)
+{
+	unsigned int i;
+
+	for (i = 0; i < r->nr; i++)
+		if (r->volume[i].map_error)
+			return true;
+	return false;
 }
 
 /**
@@ -176,6 +194,10 @@ void replay_record(struct replay *r, unsigned int type, unsigned int volume, uin
 		if (v->state == VOLUME_RESYNC)
 			v->state = VOLUME_LOST;
 		break;
+	case REPAGENT_REC_MAP_ERROR:
+	case REPAGENT_REC_MAP_OK:
+		v->map_error = type == REPAGENT_REC_MAP_ERROR;
+		break;
 	default:
 		break;
 	}
@@ -223,7 +245,7 @@ static uint64_t get(const uint8_t *p, size_t bytes)
  * @p: REPLAY_BYTES
  *
  * incarnation u64, seq u64, nr u32, nr_seen u32, reserved u64; seen; volumes of 48 bytes:
- * name 32, id 2 x u16, state u8, removed u8, reserved u16, sectors u64.
+ * name 32, id 2 x u16, state u8, removed u8, map_error u8, reserved u8, sectors u64.
  */
 void replay_encode(const struct replay *r, uint8_t *p)
 {
@@ -244,6 +266,7 @@ void replay_encode(const struct replay *r, uint8_t *p)
 		put(p + 34, r->volume[i].id[1], 2);
 		p[36] = (uint8_t)r->volume[i].state;
 		p[37] = r->volume[i].removed;
+		p[38] = r->volume[i].map_error;
 		put(p + 40, r->volume[i].sectors, 8);
 	}
 }
@@ -277,6 +300,7 @@ bool replay_decode(struct replay *r, const uint8_t *p)
 		v->id[0] = (uint16_t)get(p + 32, 2);
 		v->id[1] = (uint16_t)get(p + 34, 2);
 		v->removed = p[37];
+		v->map_error = p[38];
 		v->sectors = get(p + 40, 8);
 		if (v->name[31] || !frame_name_ok(v->name) || p[36] >= VOLUME_NR_STATES ||
 		    v->sectors > FRAME_MAX_SECTORS)

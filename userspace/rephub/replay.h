@@ -26,12 +26,13 @@ enum volume_state { VOLUME_NAMED, VOLUME_LOST, VOLUME_RESYNC, VOLUME_GOOD, VOLUM
  * @id:		in this incarnation, the newest first; 0: none. A volume that was removed and
  *		is back has another, and records of both may be under way
  * @removed:	since its VOLUME_REMOVE
+ * @map_error:	its agent's write-intent map cannot be written, or could not when its incarnation ended
  */
 struct replay_volume {
 	char name[REPAGENT_NAME_MAX + 1];
 	uint16_t id[2];
 	enum volume_state state;
-	bool removed;
+	bool removed, map_error;
 	uint64_t sectors;
 };
 
@@ -57,6 +58,7 @@ int replay_frame(struct replay *r, const struct frame_header *h, unsigned int fi
 		 uint32_t *how, char *error);
 void replay_apply(struct replay *r, uint32_t how);
 bool replay_name(struct replay *r, const struct frame_volume *v, char *error);
+bool replay_owes(const struct replay *r);
 int replay_find(const struct replay *r, uint16_t id);
 void replay_record(struct replay *r, unsigned int type, unsigned int volume, uint64_t nr_sectors);
 const char *replay_state(const struct replay_volume *v);

@@ -207,6 +207,7 @@ bool scratch_beyond(const struct group *g, uint64_t offset, char *test)
 	uint64_t id;
 
 	LIST_FOREACH(t, &g->tests, link) {
+		/* cppcheck-suppress uninitvar ; the macro sets it */
 		if (!point_of(g, t->file.incarnation, t->file.seq, &id, why) || hubgroup_at(g, id)->start < offset)
 			continue;
 		memcpy(test, t->id, HUB_TEST_ID);
@@ -440,6 +441,7 @@ void hub_tests(struct hub *hub, void (*each)(void *data, const struct hub_test_i
 		pthread_mutex_lock(&g->lock);
 		LIST_FOREACH(t, &g->tests, link) {
 			info = (struct hub_test_info){
+				/* cppcheck-suppress uninitvar ; the macro sets it */
 				.group = g->name, .id = t->id, .incarnation = t->file.incarnation, .seq = t->file.seq,
 				.point_time = t->file.time, .since = t->file.since, .limit = t->file.limit,
 				.volume = volume, .trouble = t->overlay ? NULL : t->trouble,

@@ -22,17 +22,17 @@
 #define CRC_AT		4092
 
 #define INDEX_MAGIC	UINT64_C(0x7864696770657221)
-#define INDEX_VERSION	1u
+#define INDEX_VERSION	2u
 
 #define SCAN_BUFFER	(4u << 20)
 
-/* The index of a sealed segment begins with this, in a page; then records, frames, labels. */
+/* The index of a sealed segment begins with this, in a page; then records, frames, marks. */
 struct index_header {
 	uint64_t magic;
 	uint32_t version, reserved;
 	uint64_t start, end;
 	uint64_t first_time, last_time;
-	uint32_t nr_records, nr_frames, nr_labels;
+	uint32_t nr_records, nr_frames, nr_marks;
 	uint32_t rest_crc;
 	uint8_t after[REPLAY_BYTES];
 	uint32_t crc;
@@ -40,6 +40,7 @@ struct index_header {
 
 #define RECORDS_BYTES	((size_t)SEGMENT_RECORDS * sizeof(struct log_record))
 #define FRAMES_BYTES	((size_t)SEGMENT_FRAMES * sizeof(struct log_frame))
+#define MARKS_BYTES	((size_t)SEGMENT_RECORDS * sizeof(uint32_t))
 
 _Static_assert(sizeof(struct index_header) <= SEGMENT_HEADER, "its header fits into a page");
 _Static_assert(RECORDS_BYTES % 4096 == 0, "the records end with a page");
@@ -107,11 +108,14 @@ static struct segment *segment_new(int dir)
 		return NULL;
 	s->record = reserve(NULL, RECORDS_BYTES);
 	s->frame = reserve(NULL, FRAMES_BYTES);
-	if (s->record == MAP_FAILED || s->frame == MAP_FAILED) {
+	s->mark = reserve(NULL, MARKS_BYTES);
+	if (s->record == MAP_FAILED || s->frame == MAP_FAILED || s->mark == MAP_FAILED) {
 		if (s->record != MAP_FAILED)
 			munmap(s->record, RECORDS_BYTES);
 		if (s->frame != MAP_FAILED)
 			munmap(s->frame, FRAMES_BYTES);
+		if (s->mark != MAP_FAILED)
+			munmap(s->mark, MARKS_BYTES);
 		free(s);
 		return NULL;
 	}
@@ -142,7 +146,7 @@ void segment_put(struct segment *s)
 		close(s->fd);
 	munmap(s->record, RECORDS_BYTES);
 	munmap(s->frame, FRAMES_BYTES);
-	free(s->label);
+	munmap(s->mark, MARKS_BYTES);
 	free(s);
 }
 
@@ -294,21 +298,30 @@ bool segment_fits(const struct segment *s, const struct frame_header *h, uint64_
 	       segment_size(s) + frame_size(h) <= limit;
 }
 
-static bool room_for_labels(struct segment *s, uint32_t nr)
+/* Is this of interest to a person who looks for a point? */
+static bool is_mark(const struct frame_record *rec)
 {
-	uint32_t want = s->label_room ? s->label_room : 64;
-	void *mem;
-
-	if (nr <= s->label_room)
+	switch (rec->type) {
+	case REPAGENT_REC_CHECKPOINT:
+		return rec->len > 1;
+	case REPAGENT_REC_RESYNC_BEGIN:
+	case REPAGENT_REC_RESYNC_END:
+	case REPAGENT_REC_GAP:
+	case REPAGENT_REC_VOLUME_ADD:
+	case REPAGENT_REC_VOLUME_REMOVE:
+	case REPAGENT_REC_VOLUME_RESIZE:
+	case REPAGENT_REC_FAILED:
+	case REPAGENT_REC_SHUTDOWN:
 		return true;
-	while (want < nr)
-		want *= 2;
-	mem = realloc(s->label, want * sizeof(*s->label));
-	if (!mem)
+	default:
 		return false;
-	s->label = mem;
-	s->label_room = want;
-	return true;
+	}
+}
+
+static bool is_timed(const struct frame_record *rec, const void *payload)
+{
+	return rec->type == REPAGENT_REC_CHECKPOINT && rec->len == sizeof(SEGMENT_TIMED) &&
+	       !memcmp(payload, SEGMENT_TIMED, sizeof(SEGMENT_TIMED));
 }
 
 /**
@@ -336,7 +349,7 @@ int segment_take(struct segment *s, struct replay *r, const struct frame_header 
 	*out = (struct segment_frame){
 		.frame = { h->offset, h->incarnation, h->first, h->last, h->stored, h->raw, h->body_crc,
 			   h->flags, s->nr_records, 0 },
-		.nr_labels = s->nr_labels, .first_time = s->first_time, .last_time = s->last_time,
+		.nr_marks = s->nr_marks, .first_time = s->first_time, .last_time = s->last_time,
 	};
 	if (!frame_open(&reader, h, stored, raw, error))
 		return EINVAL;
@@ -364,9 +377,7 @@ int segment_take(struct segment *s, struct replay *r, const struct frame_header 
 				 rec.seq, rec.volume);
 			return EINVAL;
 		}
-		if (i >= SEGMENT_RECORDS || s->nr_frames >= SEGMENT_FRAMES ||
-		    (rec.type == REPAGENT_REC_CHECKPOINT && rec.len > 1 &&
-		     !room_for_labels(s, out->nr_labels + 1))) {
+		if (i >= SEGMENT_RECORDS || s->nr_frames >= SEGMENT_FRAMES) {
 			snprintf(error, FRAME_ERROR_MAX, "out of memory");
 			return ENOMEM;
 		}
@@ -374,10 +385,10 @@ int segment_take(struct segment *s, struct replay *r, const struct frame_header 
 			.seq = rec.seq, .sector = rec.sector, .nr_sectors = rec.nr_sectors, .time = rec.time,
 			.frame = s->nr_frames, .at = (uint32_t)((const uint8_t *)payload - reader.body),
 			.len = rec.len, .crc = rec.crc, .type = rec.type, .slot = (uint8_t)slot,
-			.aux = rec.aux,
+			.flags = is_timed(&rec, payload) ? RECORD_TIMED : 0, .aux = rec.aux,
 		};
-		if (rec.type == REPAGENT_REC_CHECKPOINT && rec.len > 1)
-			s->label[out->nr_labels++] = i;
+		if (is_mark(&rec))
+			s->mark[out->nr_marks++] = i;
 		begun = s->nr_records || out->frame.nr_records;
 		if (!begun || rec.time < out->first_time)
 			out->first_time = rec.time;
@@ -399,7 +410,7 @@ void segment_count(struct segment *s, const struct segment_frame *f, size_t size
 {
 	s->frame[s->nr_frames++] = f->frame;
 	s->nr_records += f->frame.nr_records;
-	s->nr_labels = f->nr_labels;
+	s->nr_marks = f->nr_marks;
 	s->first_time = f->first_time;
 	s->last_time = f->last_time;
 	s->end += size;
@@ -559,20 +570,20 @@ static bool map_records(struct segment *s, int fd)
 bool segment_seal(struct segment *s, const struct replay *r, char *error)
 {
 	size_t records = (size_t)s->nr_records * sizeof(s->record[0]);
-	size_t frames = s->nr_frames * sizeof(s->frame[0]), labels = s->nr_labels * sizeof(s->label[0]);
+	size_t frames = s->nr_frames * sizeof(s->frame[0]), marks = s->nr_marks * sizeof(s->mark[0]);
 	uint64_t at = SEGMENT_HEADER + pages(records);
 	uint8_t page[SEGMENT_HEADER] = { 0 };
 	char name[SEGMENT_NAME_MAX], tmp[SEGMENT_NAME_MAX + 8];
 	struct index_header h = {
 		.magic = INDEX_MAGIC, .version = INDEX_VERSION, .start = s->start, .end = s->end,
 		.first_time = s->first_time, .last_time = s->last_time, .nr_records = s->nr_records,
-		.nr_frames = s->nr_frames, .nr_labels = s->nr_labels,
+		.nr_frames = s->nr_frames, .nr_marks = s->nr_marks,
 	};
 	bool ok;
 	int fd;
 
 	s->sealed = true;
-	h.rest_crc = frame_crc(s->record, records) ^ frame_crc(s->frame, frames) ^ frame_crc(s->label, labels);
+	h.rest_crc = frame_crc(s->record, records) ^ frame_crc(s->frame, frames) ^ frame_crc(s->mark, marks);
 	replay_encode(r, h.after);
 	h.crc = frame_crc(&h, offsetof(struct index_header, crc));
 	memcpy(page, &h, sizeof(h));
@@ -581,7 +592,7 @@ bool segment_seal(struct segment *s, const struct replay *r, char *error)
 	fd = openat(s->dir, tmp, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
 	ok = fd >= 0 && write_all(fd, page, sizeof(page), 0) &&
 	     write_all(fd, s->record, records, SEGMENT_HEADER) && write_all(fd, s->frame, frames, at) &&
-	     write_all(fd, s->label, labels, at + frames) &&
+	     write_all(fd, s->mark, marks, at + frames) &&
 	     !renameat(s->dir, tmp, s->dir, name) && map_records(s, fd);
 	if (!ok)
 		failed(error, "index %s cannot be written: %s", name, strerror(errno));
@@ -603,8 +614,8 @@ static bool index_sane(const struct segment *s)
 			return false;
 		next += f->nr_records;
 	}
-	for (i = 0; i < s->nr_labels; i++)
-		if (s->label[i] >= s->nr_records || s->record[s->label[i]].len > REPAGENT_LABEL_MAX + 1)
+	for (i = 0; i < s->nr_marks; i++)
+		if (s->mark[i] >= s->nr_records || s->record[s->mark[i]].len > REPAGENT_LABEL_MAX + 1)
 			return false;
 	for (i = 0; i < s->nr_records; i++) {
 		const struct log_record *rec = &s->record[i];
@@ -629,7 +640,7 @@ bool segment_load(struct segment *s, struct replay *r)
 {
 	char name[SEGMENT_NAME_MAX];
 	struct index_header h;
-	size_t records, frames, labels;
+	size_t records, frames, marks;
 	uint64_t at;
 	struct stat st;
 	bool ok = false;
@@ -642,31 +653,30 @@ bool segment_load(struct segment *s, struct replay *r)
 	if (read_all(fd, &h, sizeof(h), 0) != sizeof(h) || h.magic != INDEX_MAGIC ||
 	    h.version != INDEX_VERSION || h.crc != frame_crc(&h, offsetof(struct index_header, crc)) ||
 	    h.start != s->start || h.end < h.start || h.nr_records > SEGMENT_RECORDS ||
-	    h.nr_frames > SEGMENT_FRAMES || h.nr_labels > h.nr_records ||
+	    h.nr_frames > SEGMENT_FRAMES || h.nr_marks > h.nr_records ||
 	    fstat(s->fd, &st) || (uint64_t)st.st_size < SEGMENT_HEADER + (h.end - h.start) ||
 	    !replay_decode(r, h.after))
 		goto out;
 	records = (size_t)h.nr_records * sizeof(s->record[0]);
 	frames = h.nr_frames * sizeof(s->frame[0]);
-	labels = h.nr_labels * sizeof(s->label[0]);
+	marks = h.nr_marks * sizeof(s->mark[0]);
 	at = SEGMENT_HEADER + pages(records);
 	/* What cannot be read must be seen here, and not when the mapping is looked at. */
-	if (!room_for_labels(s, h.nr_labels) ||
-	    read_all(fd, s->record, records, SEGMENT_HEADER) != (ssize_t)records ||
+	if (read_all(fd, s->record, records, SEGMENT_HEADER) != (ssize_t)records ||
 	    read_all(fd, s->frame, frames, at) != (ssize_t)frames ||
-	    read_all(fd, s->label, labels, at + frames) != (ssize_t)labels)
+	    read_all(fd, s->mark, marks, at + frames) != (ssize_t)marks)
 		goto out;
 	s->nr_records = h.nr_records;
 	s->nr_frames = h.nr_frames;
-	s->nr_labels = h.nr_labels;
+	s->nr_marks = h.nr_marks;
 	s->first_time = h.first_time;
 	s->last_time = h.last_time;
 	s->end = h.end;
 	ok = h.rest_crc == (frame_crc(s->record, records) ^ frame_crc(s->frame, frames) ^
-			    frame_crc(s->label, labels)) && index_sane(s) && map_records(s, fd);
+			    frame_crc(s->mark, marks)) && index_sane(s) && map_records(s, fd);
 	s->sealed = ok;
 	if (!ok) {	/* as if it had not been there */
-		s->nr_records = s->nr_frames = s->nr_labels = 0;
+		s->nr_records = s->nr_frames = s->nr_marks = 0;
 		s->end = s->start;
 		if (reserve(s->record, RECORDS_BYTES) == MAP_FAILED)
 			abort();	/* there is no memory left, and a hole where the records were */

@@ -15,6 +15,7 @@
 #define SEGMENT_FRAMES		(1u << 20)
 #define SEGMENT_NAME_MAX	32
 #define SEGMENT_ERROR_MAX	320
+#define SEGMENT_TIMED	"@timed"	/* the label of a checkpoint that is the agent's own */
 
 /*
  * struct log_record - a record in the journal; so it lies in the index, in the
@@ -22,6 +23,7 @@
  * @frame:	its frame, of the segment's
  * @at:		where its payload begins in the raw body
  * @slot:	its volume, of the replay's
+ * @flags:	RECORD_TIMED
  */
 struct log_record {
 	uint64_t seq;
@@ -33,9 +35,11 @@ struct log_record {
 	uint32_t crc;
 	uint8_t type;
 	uint8_t slot;
-	uint16_t reserved;
+	uint16_t flags;
 	int32_t aux;
 };
+
+#define RECORD_TIMED	1u		/* a checkpoint of the agent's own, of which there is one each second */
 
 /*
  * struct log_frame
@@ -57,8 +61,8 @@ struct log_frame {
  * @refs:	of the group and of views; the last one closes it
  * @start, @end: in the log; up to @end there are good frames
  * @begin:	what the log had said before @start
- * @record, @frame: never move, so that views can look at them while more are added
- * @labels:	the records that are checkpoints with a label
+ * @record, @frame, @mark: never move, so that views can look at them while more are added
+ * @mark:	the records that are of interest to a person: checkpoints with a label, gaps, resyncs, ...
  * @branch:	it goes on from an earlier point, and not where the one before it ended
  * @from:	... this one, by its id; UINT64_MAX: that point is gone
  * @first_id:	what the first record is called among all of the group
@@ -75,8 +79,8 @@ struct segment {
 	uint32_t nr_records;
 	struct log_frame *frame;
 	uint32_t nr_frames;
-	uint32_t *label;
-	uint32_t nr_labels, label_room;
+	uint32_t *mark;
+	uint32_t nr_marks;
 	uint64_t first_time, last_time;
 	uint64_t first_id;
 	uint64_t from;
@@ -87,7 +91,7 @@ struct segment {
 /* struct segment_frame - one that was taken and is not yet counted. */
 struct segment_frame {
 	struct log_frame frame;
-	uint32_t nr_labels;
+	uint32_t nr_marks;
 	uint64_t first_time, last_time;
 };
 

@@ -80,8 +80,10 @@ void hub_session_free(struct hub_session *s)
 {
 	if (s->group) {
 		pthread_mutex_lock(&s->group->lock);
-		if (s->group->session == s)
+		if (s->group->session == s) {
 			s->group->session = NULL;
+			hubgroup_event(s->group, "session-closed", s->group->now.incarnation, s->group->now.seq, "%s", s->peer);
+		}
 		pthread_mutex_unlock(&s->group->lock);
 	}
 	free(s->frame);
@@ -101,6 +103,7 @@ int refuse(struct hub_session *s, int err, char *reason, const char *fmt, ...)
 	vsnprintf(text, sizeof(text), fmt, ap);
 	va_end(ap);
 	hub_say(s->hub, LOG_WARNING, "group %s: %s: refused: %s", s->name, s->peer, text);
+	events_add(s->hub->events, s->name, "refused", 0, 0, "%s: %s", s->peer, text);
 	if (s->state == STATE_OPEN) {
 		s->state = STATE_BROKEN;
 		s->err = err;
@@ -179,38 +182,59 @@ static int hello(struct hub_session *s, const void *buf, size_t len, char *reaso
 	return 0;
 }
 
-/* As many whole frames as there are. */
-static int take_frames(struct hub_session *s, char *reason)
+/* One frame, if all of it is there: then @taken is its size, else 0. The group is locked. */
+static int take_frame(struct hub_session *s, const uint8_t *bytes, size_t have, size_t *taken, char *reason)
 {
+	char error[HUB_REASON_MAX];
 	struct frame_header h;
-	size_t size;
 	int err;
 
-	while (s->have >= FRAME_HEADER) {
-		char error[HUB_REASON_MAX];
-
-		if (!frame_header_parse(&h, s->frame, error))
-			return refuse(s, EINVAL, reason, "frame at %" PRIu64 ": %.120s", s->at, error);
-		if (h.flags & FRAME_HELLO)
-			return refuse(s, EINVAL, reason, "frame at %" PRIu64 ": a hello: expected it at 0", s->at);
-		if (h.offset != s->at)
-			return refuse(s, EINVAL, reason, "frame at %" PRIu64 ": offset %" PRIu64
-				      ": expected where it is written", s->at, h.offset);
-		if (h.incarnation != s->hello.incarnation)
-			return refuse(s, EPERM, reason, "frame at %" PRIu64 ": incarnation %016" PRIx64
-				      ": expected %016" PRIx64 ", that of the hello", s->at, h.incarnation,
-				      s->hello.incarnation);
-		size = frame_size(&h);
-		if (s->have < size)
-			return 0;
-		err = hubgroup_add(s->group, &h, s->frame, s->raw, error);
-		if (err)
-			return refuse(s, err, reason, "frame at %" PRIu64 ": %.120s", s->at, error);
-		s->have -= size;
-		s->at += size;
-		memmove(s->frame, s->frame + size, s->have);
-	}
+	*taken = 0;
+	if (have < FRAME_HEADER)
+		return 0;
+	if (!frame_header_parse(&h, bytes, error))
+		return refuse(s, EINVAL, reason, "frame at %" PRIu64 ": %.120s", s->at, error);
+	if (h.flags & FRAME_HELLO)
+		return refuse(s, EINVAL, reason, "frame at %" PRIu64 ": a hello: expected it at 0", s->at);
+	if (h.offset != s->at)
+		return refuse(s, EINVAL, reason, "frame at %" PRIu64 ": offset %" PRIu64
+			      ": expected where it is written", s->at, h.offset);
+	if (h.incarnation != s->hello.incarnation)
+		return refuse(s, EPERM, reason, "frame at %" PRIu64 ": incarnation %016" PRIx64
+			      ": expected %016" PRIx64 ", that of the hello", s->at, h.incarnation,
+			      s->hello.incarnation);
+	if (have < frame_size(&h))
+		return 0;
+	err = hubgroup_add(s->group, &h, bytes, s->raw, error);
+	if (err)
+		return refuse(s, err, reason, "frame at %" PRIu64 ": %.120s", s->at, error);
+	*taken = frame_size(&h);
+	s->at += *taken;
 	return 0;
+}
+
+/* Bytes of the log: how many of them were taken, or are kept until the rest of their frame comes. */
+static int take_bytes(struct hub_session *s, const uint8_t *p, size_t len, size_t *used, char *reason)
+{
+	size_t n, taken;
+	int err;
+
+	/* A write should be a frame, and that is taken where it lies. */
+	if (!s->have) {
+		err = take_frame(s, p, len, used, reason);
+		if (err || *used)
+			return err;
+	}
+	n = FRAME_MAX - s->have < len ? FRAME_MAX - s->have : len;
+	memcpy(s->frame + s->have, p, n);
+	s->have += n;
+	*used = n;
+	do {
+		err = take_frame(s, s->frame, s->have, &taken, reason);
+		s->have -= taken;
+		memmove(s->frame, s->frame + taken, s->have);
+	} while (!err && taken);
+	return err;
 }
 
 /**
@@ -248,14 +272,8 @@ int hub_session_write(struct hub_session *s, uint64_t offset, const void *buf, s
 	err = check_open(s, reason);
 	if (!err && offset != s->at + s->have)
 		err = refuse(s, EINVAL, reason, "write at %" PRIu64 ": expected %" PRIu64, offset, s->at + s->have);
-	while (!err && len) {
-		n = FRAME_MAX - s->have < len ? FRAME_MAX - s->have : len;
-		memcpy(s->frame + s->have, p, n);
-		s->have += n;
-		p += n;
-		len -= n;
-		err = take_frames(s, reason);
-	}
+	for (; !err && len; p += n, len -= n)
+		err = take_bytes(s, p, len, &n, reason);
 	pthread_mutex_unlock(&s->group->lock);
 	pthread_mutex_unlock(&s->lock);
 	return err;
@@ -330,6 +348,9 @@ static int open_session(struct hub_session *s, struct session *out, char *reason
 		not_accepting(out, SESSION_FENCED, "%.150s", reason);
 		return 0;
 	}
+	if (g->session && g->session != s)
+		hubgroup_event(g, "session-closed", g->now.incarnation, g->now.seq, "%s: another one was opened",
+			       g->session->peer);
 	/* From here on the older one adds nothing, and all that it has added is in the file. */
 	g->session = s;
 	s->generation = g->generation;
@@ -385,6 +406,13 @@ int hub_session_read(struct hub_session *s, uint64_t offset, void *buf, size_t l
 		return err;
 	}
 	pthread_mutex_lock(&g->lock);
+	/* cppcheck-suppress nullPointerRedundantCheck ; without a group there was an error */
+	if (g->forgotten) {
+		pthread_mutex_unlock(&g->lock);
+		err = refuse(s, ESHUTDOWN, reason, "group %s was forgotten since: connect anew", s->name);
+		pthread_mutex_unlock(&s->lock);
+		return err;
+	}
 	if (s->state == STATE_OVER || (s->state >= STATE_OPEN && g->session != s)) {
 		s->state = STATE_OVER;
 		err = check_open(s, reason);
@@ -401,15 +429,19 @@ int hub_session_read(struct hub_session *s, uint64_t offset, void *buf, size_t l
 		out.time = (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
 		out.generation = g->generation;
 		out.offset = g->durable.offset;
+		out.owes = replay_owes(&g->now);
 		out.incarnation = g->durable.incarnation;
 		out.seq = g->durable.seq;
 		session_encode(&out, buf);
 		s->state = out.state == SESSION_ACCEPTING ? STATE_OPEN : STATE_HELLO;
-		if (out.state == SESSION_ACCEPTING)
+		if (out.state == SESSION_ACCEPTING) {
 			hub_say(s->hub, LOG_NOTICE, "group %s: %s: session at %016" PRIx64 ":%" PRIu64 ", offset %" PRIu64,
 				g->name, s->peer, out.incarnation, out.seq, out.offset);
-		else
+			hubgroup_event(g, "session-opened", out.incarnation, out.seq, "%s", s->peer);
+		} else {
 			hub_say(s->hub, LOG_WARNING, "group %s: %s: no session: %s", g->name, s->peer, out.reason);
+			hubgroup_event(g, out.state == SESSION_FULL ? "full" : "refused", 0, 0, "%s: %s", s->peer, out.reason);
+		}
 	}
 	pthread_mutex_unlock(&g->lock);
 	pthread_mutex_unlock(&s->lock);

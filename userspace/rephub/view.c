@@ -16,6 +16,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <syslog.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "view.h"
@@ -33,6 +34,7 @@ uint64_t view_oldest(const struct group *g)
 	struct lineage l;
 
 	LIST_FOREACH(v, &g->views, link) {
+		/* cppcheck-suppress uninitvar ; the macro sets it */
 		lineage_begin(&l, g->segment, g->nr_segments, v->id);
 		while (lineage_next(&l, &from, &to))
 			;
@@ -171,6 +173,7 @@ static bool choose(struct hub_view *v, const char *point, char *reason)
 struct hub_view *view_open(struct group *g, const char *volume, const char *point, char *reason)
 {
 	struct hub_view *v = calloc(1, sizeof(*v));
+	struct timespec now;
 	bool ok;
 
 	if (!v) {
@@ -189,8 +192,13 @@ struct hub_view *view_open(struct group *g, const char *volume, const char *poin
 		view_free(v);
 		return NULL;
 	}
+	clock_gettime(CLOCK_REALTIME, &now);
+	v->since = (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
 	pthread_mutex_lock(&g->lock);
-	ok = choose(v, point, reason);
+	ok = !g->forgotten;
+	if (!ok)
+		snprintf(reason, HUB_REASON_MAX, "there is no group %s here", g->name);
+	ok = ok && choose(v, point, reason);
 	if (ok && !hold_segments(v)) {
 		snprintf(reason, HUB_REASON_MAX, "out of memory");
 		ok = false;
@@ -237,6 +245,60 @@ struct hub_view *hub_view_open(struct hub *hub, const char *group, const char *v
 	if (!g)
 		snprintf(reason, HUB_REASON_MAX, "there is no group %s here", group);
 	return g ? view_open(g, volume, point, reason) : NULL;
+}
+
+/**
+ * hub_view_for - say who has opened a view
+ * @v: the view
+ * @who: a few words
+ */
+void hub_view_for(struct hub_view *v, const char *who)
+{
+	pthread_mutex_lock(&v->group->lock);
+	snprintf(v->who, sizeof(v->who), "%s", who);
+	pthread_mutex_unlock(&v->group->lock);
+}
+
+/* Views of a group, copied. */
+static struct hub_view_info *list_views(struct group *g, unsigned int *nr)
+{
+	struct hub_view_info *list;
+	const struct hub_view *v;
+
+	*nr = 0;
+	pthread_mutex_lock(&g->lock);
+	list = calloc(g->nr_views + 1, sizeof(*list));
+	LIST_FOREACH(v, &g->views, link) {
+		if (!list)
+			break;
+		list[*nr] = (struct hub_view_info){ .group = g->name, .since = v->since, .incarnation = v->incarnation,
+						    .seq = v->seq, .time = v->time };
+		memcpy(list[*nr].volume, v->volume, sizeof(v->volume));
+		memcpy(list[*nr].who, v->who, sizeof(v->who));
+		++*nr;
+	}
+	pthread_mutex_unlock(&g->lock);
+	return list;
+}
+
+/**
+ * hub_views - the views that are open
+ * @hub: the hub
+ * @each: called for each, with no lock held
+ * @data: for @each
+ */
+void hub_views(struct hub *hub, void (*each)(void *data, const struct hub_view_info *v), void *data)
+{
+	struct hub_view_info *list;
+	struct group *g;
+	unsigned int nr, i;
+
+	for (g = hub_next(hub, NULL); g; g = hub_next(hub, g)) {
+		list = list_views(g, &nr);
+		for (i = 0; i < nr; i++)
+			each(data, &list[i]);
+		free(list);
+	}
 }
 
 /**

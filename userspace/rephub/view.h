@@ -16,6 +16,8 @@ struct hub_view {
 	struct group *group;
 	LIST_ENTRY(hub_view) link;		/* guarded by the group's lock */
 	char volume[REPAGENT_NAME_MAX + 1];
+	char who[64];				/* guarded by the group's lock */
+	uint64_t since;
 	uint64_t id;
 	uint64_t incarnation, seq, time;
 	uint64_t size;

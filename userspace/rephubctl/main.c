@@ -1,44 +1,53 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * rephubctl: asks a hub on this host what it has.
+ * rephubctl: asks a hub on this host what it has, and tells it what to keep.
  */
-#include <errno.h>
 #include <getopt.h>
 #include <inttypes.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
-#include "../common/client.h"
 #include "../common/parse.h"
 #include "../common/usage.h"
-#include "../repctl/json.h"
-#include "../repctl/table.h"
+#include "rephubctl.h"
 
 #define DIR_DEFAULT	"/var/lib/rephub"
 #define TIMEOUT_MS	30000
 
 static const char usage_text[] =
-"Usage: rephubctl [OPTION...] groups\n"
-"       rephubctl [OPTION...] volumes GROUP\n"
-"       rephubctl [OPTION...] points GROUP\n"
-"Show what a rephub on this host has: its groups; a group's volumes; and where in\n"
-"a group's history there are checkpoints, resyncs and holes, the newest first.\n"
+"Usage: rephubctl [OPTION...] COMMAND [GROUP]\n"
+"Show what a rephub on this host has, and tell it what to keep.\n"
+"\n"
+"  groups               its groups\n"
+"  volumes GROUP        a group's volumes\n"
+"  points GROUP         checkpoints, resyncs and holes in a group's history, the\n"
+"                       newest first\n"
+"  views                views that are open: whose, and at which point\n"
+"  space                what the groups take of the disk, and when it is full\n"
+"  events [GROUP]       what happened, the newest last\n"
+"  retention GROUP      how much of a group's history is kept; or, with --age,\n"
+"                       --bytes or --default, from now on\n"
+"  forget GROUP         remove a group with all of its history\n"
 "\n"
 "  -d, --dir DIR        of the hub (" DIR_DEFAULT ")\n"
 "      --control PATH   its control socket (DIR/control)\n"
 "      --json           as JSON, with everything that is known\n"
-"      --most N         points: at most so many, up to 200 (20)\n"
+"      --most N         points, events: at most so many (20)\n"
 "      --timed          points: the checkpoints of each second too\n"
+"  -f, --follow         events: go on, until it is ended\n"
+"      --age DURATION   retention: of the journal, such as 36h or 7d (0: no limit)\n"
+"      --bytes SIZE     retention: of the journal, such as 20G (0: no limit)\n"
+"      --default        retention: as the hub has it for all groups\n"
+"      --yes            forget: do not ask\n"
 "\n"
 "  -h, --help           show this\n"
 "  -V, --version        show the version\n"
 "\n"
 "Exit status: 0 done, 1 failure, 2 wrong usage.  More in rephubctl(8).\n";
 
-enum option_id { OPT_CONTROL = 256, OPT_JSON, OPT_MOST, OPT_TIMED };
+enum option_id { OPT_CONTROL = 256, OPT_JSON, OPT_MOST, OPT_TIMED, OPT_AGE, OPT_BYTES, OPT_DEFAULT, OPT_YES };
 
 static const struct option options[] = {
 	{ "dir",	required_argument, NULL, 'd' },
@@ -46,180 +55,180 @@ static const struct option options[] = {
 	{ "json",	no_argument, NULL, OPT_JSON },
 	{ "most",	required_argument, NULL, OPT_MOST },
 	{ "timed",	no_argument, NULL, OPT_TIMED },
+	{ "follow",	no_argument, NULL, 'f' },
+	{ "age",	required_argument, NULL, OPT_AGE },
+	{ "bytes",	required_argument, NULL, OPT_BYTES },
+	{ "default",	no_argument, NULL, OPT_DEFAULT },
+	{ "yes",	no_argument, NULL, OPT_YES },
 	{ "help",	no_argument, NULL, 'h' },
 	{ "version",	no_argument, NULL, 'V' },
 	{ NULL, 0, NULL, 0 }
 };
 
-static struct {
-	const char *dir;
-	const char *control;
-	bool json, timed;
-	uint64_t most;
-} cfg = { .dir = DIR_DEFAULT, .most = 20 };
+static struct options cfg = { .dir = DIR_DEFAULT, .most = 20 };
 
-/* A time of the hub's, in this host's zone. */
-static const char *when(char *buf, size_t size, struct json_object *o, const char *name)
-{
-	double seconds = get_seconds(o, name);
-	time_t t = (time_t)seconds;
-	struct tm tm;
+enum wants_group { NO_GROUP, MAY_GROUP, GROUP };
 
-	if (seconds < 0 || !localtime_r(&t, &tm))
-		return NULL;
-	strftime(buf, size, "%F %T", &tm);
-	return buf;
-}
-
-static const char *text_or_null(struct json_object *o, const char *name)
-{
-	const char *text = get_text(o, name);
-
-	return *text ? text : NULL;
-}
-
-static void show_groups(struct json_object *list)
-{
-	char journal[HUMAN_MAX], base[HUMAN_MAX], oldest[32], newest[32], views[24];
-	struct json_object *o;
-	struct table t;
-	size_t i;
-
-	table_init(&t, "llllrrrl");
-	table_row(&t, "GROUP", "AGENT", "OLDEST POINT", "NEWEST", "JOURNAL", "BASE", "VIEWS", "NEWEST POINT");
-	for (i = 0; i < length_of(list); i++) {
-		o = json_object_array_get_idx(list, i);
-		snprintf(views, sizeof(views), "%" PRIu64, get_number(o, "views"));
-		table_row(&t, get_text(o, "group"), get_bool(o, "connected") ? "connected" : "away",
-			  when(oldest, sizeof(oldest), o, "oldest-time"), when(newest, sizeof(newest), o, "newest-time"),
-			  human_size(journal, get_number(o, "journal-bytes")),
-			  human_size(base, get_number(o, "base-bytes")), views, text_or_null(o, "newest"));
-	}
-	table_print(&t, stdout, 0);
-	for (i = 0; i < length_of(list); i++) {
-		o = json_object_array_get_idx(list, i);
-		if (text_or_null(o, "trouble"))
-			printf("%s: %s\n", get_text(o, "group"), get_text(o, "trouble"));
-	}
-}
-
-static void show_volumes(struct json_object *list)
-{
-	struct json_object *o;
-	char size[HUMAN_MAX];
-	struct table t;
-	size_t i;
-
-	table_init(&t, "lrl");
-	table_row(&t, "VOLUME", "SIZE", "STATE");
-	for (i = 0; i < length_of(list); i++) {
-		o = json_object_array_get_idx(list, i);
-		table_row(&t, get_text(o, "volume"), human_size(size, get_number(o, "bytes")),
-			  !get_bool(o, "usable") ? get_text(o, "why") : get_bool(o, "removed") ?
-			  "removed on its host; can be viewed" : "can be viewed");
-	}
-	table_print(&t, stdout, 0);
-}
-
-static void show_points(struct json_object *list)
-{
-	struct json_object *o;
-	struct table t;
-	char time[32];
-	size_t i;
-
-	table_init(&t, "llll");
-	table_row(&t, "TIME", "POINT", "WHAT", "");
-	for (i = 0; i < length_of(list); i++) {
-		o = json_object_array_get_idx(list, i);
-		table_row(&t, when(time, sizeof(time), o, "time"), get_text(o, "point"), get_text(o, "what"),
-			  get_text(o, "of"));
-	}
-	table_print(&t, stdout, 0);
-}
-
-static const struct query {
-	const char *name, *command;
-	bool group;
-	void (*show)(struct json_object *list);
-} queries[] = {
-	{ "groups", "query-groups", false, show_groups },
-	{ "volumes", "query-volumes", true, show_volumes },
-	{ "points", "query-points", true, show_points },
+static const struct command {
+	const char *name;
+	enum wants_group group;
+	unsigned int with;
+	int (*run)(struct hub *h);
+} commands[] = {
+	{ "groups",	NO_GROUP,	0,			show_groups },
+	{ "volumes",	GROUP,		0,			show_volumes },
+	{ "points",	GROUP,		WITH_MOST | WITH_TIMED,	show_points },
+	{ "views",	NO_GROUP,	0,			show_views },
+	{ "space",	NO_GROUP,	0,			show_space },
+	{ "events",	MAY_GROUP,	WITH_MOST | WITH_FOLLOW, show_events },
+	{ "retention",	GROUP,		WITH_RETENTION,		do_retention },
+	{ "forget",	GROUP,		WITH_YES,		do_forget },
 };
 
-static const struct query *parse_options(int argc, char **argv)
+#define NR_COMMANDS	(sizeof(commands) / sizeof(commands[0]))
+
+/**
+ * hub_connect - connect, anew if need be
+ * @h: the hub
+ *
+ * Return: whether it is; else it was said why not.
+ */
+bool hub_connect(struct hub *h)
 {
+	char error[CLIENT_ERROR_MAX], path[PATH_MAX];
+
+	snprintf(path, sizeof(path), "%s/control", h->opt->dir);
+	if (client_connect(&h->client, h->opt->control ? h->opt->control : path, TIMEOUT_MS, error))
+		return true;
+	fprintf(stderr, "rephubctl: %s\n", error);
+	return false;
+}
+
+/**
+ * hub_ask - have a command executed
+ * @h: the hub
+ * @command: its name
+ * @arguments: of the command, which are put; NULL: none
+ *
+ * Return: what it returns, or NULL; then it was said why.
+ */
+struct json_object *hub_ask(struct hub *h, const char *command, struct json_object *arguments)
+{
+	char error[CLIENT_ERROR_MAX], class[CLIENT_CLASS_MAX];
+	struct json_object *result = NULL;
+
+	if (client_call(&h->client, command, arguments, TIMEOUT_MS, &result, class, error))
+		return result;
+	fprintf(stderr, "rephubctl: %s\n", error);
+	return NULL;
+}
+
+static const char *command_names(void)
+{
+	static char text[256];
 	size_t i;
-	int c;
+
+	for (i = 0; i < NR_COMMANDS; i++)
+		snprintf(text + strlen(text), sizeof(text) - strlen(text), "%s%s", !i ? "" : i + 1 < NR_COMMANDS ? ", " :
+			 " or ", commands[i].name);
+	return text;
+}
+
+static void parse_option(int c, char **argv)
+{
+	uint64_t n;
+
+	switch (c) {
+	case 'd':
+		cfg.dir = optarg;
+		break;
+	case OPT_CONTROL:
+		cfg.control = optarg;
+		break;
+	case OPT_JSON:
+		cfg.json = true;
+		break;
+	case OPT_MOST:
+		if (!parse_count(optarg, &cfg.most) || !cfg.most)
+			usage_error("--most '%s': expected a number from 1 on", optarg);
+		cfg.given |= WITH_MOST;
+		break;
+	case OPT_TIMED:
+		cfg.timed = true;
+		cfg.given |= WITH_TIMED;
+		break;
+	case 'f':
+		cfg.follow = true;
+		cfg.given |= WITH_FOLLOW;
+		break;
+	case OPT_AGE:
+		if (!parse_duration(optarg, &n) || (n && n < NSEC_PER_SEC))
+			usage_error("--age '%s': expected a duration of whole seconds such as 36h or 7d, or 0", optarg);
+		cfg.age = optarg;
+		cfg.given |= WITH_RETENTION;
+		break;
+	case OPT_BYTES:
+		if (!parse_size(optarg, &n) || n > INT64_MAX)
+			usage_error("--bytes '%s': expected a size such as 512M or 20G, or 0", optarg);
+		cfg.bytes = optarg;
+		cfg.given |= WITH_RETENTION;
+		break;
+	case OPT_DEFAULT:
+		cfg.to_default = true;
+		cfg.given |= WITH_RETENTION;
+		break;
+	case OPT_YES:
+		cfg.yes = true;
+		cfg.given |= WITH_YES;
+		break;
+	default:
+		usage_other(c, argv, usage_text);
+	}
+}
+
+static const struct command *parse_options(int argc, char **argv)
+{
+	const struct command *cmd = NULL;
+	int c, nr;
+	size_t i;
 
 	opterr = 0;
-	while ((c = getopt_long(argc, argv, ":d:hV", options, NULL)) != -1) {
-		switch (c) {
-		case 'd':
-			cfg.dir = optarg;
-			break;
-		case OPT_CONTROL:
-			cfg.control = optarg;
-			break;
-		case OPT_JSON:
-			cfg.json = true;
-			break;
-		case OPT_MOST:
-			if (!parse_count(optarg, &cfg.most) || !cfg.most || cfg.most > 200)
-				usage_error("--most '%s': expected a number from 1 to 200", optarg);
-			break;
-		case OPT_TIMED:
-			cfg.timed = true;
-			break;
-		default:
-			usage_other(c, argv, usage_text);
-		}
-	}
+	while ((c = getopt_long(argc, argv, ":d:fhV", options, NULL)) != -1)
+		parse_option(c, argv);
 	if (optind == argc)
-		usage_error("expected groups, volumes or points");
-	for (i = 0; i < sizeof(queries) / sizeof(queries[0]); i++) {
-		if (strcmp(argv[optind], queries[i].name))
-			continue;
-		if (argc - optind - 1 != queries[i].group)
-			usage_error("%s: expected %s behind it", argv[optind], queries[i].group ? "a group, and nothing more" :
-				    "nothing");
-		return &queries[i];
-	}
-	usage_error("'%s': expected groups, volumes or points", argv[optind]);
+		usage_error("expected %s", command_names());
+	for (i = 0; i < NR_COMMANDS; i++)
+		if (!strcmp(argv[optind], commands[i].name))
+			cmd = &commands[i];
+	if (!cmd)
+		usage_error("'%s': expected %s", argv[optind], command_names());
+	nr = argc - optind - 1;
+	if (nr > (cmd->group == NO_GROUP ? 0 : 1) || (!nr && cmd->group == GROUP))
+		usage_error("%s: expected %s behind it", cmd->name, cmd->group == NO_GROUP ? "nothing" :
+			    cmd->group == GROUP ? "a group, and nothing more" : "a group, or nothing");
+	if (nr)
+		cfg.group = argv[optind + 1];
+	if (cfg.given & ~cmd->with)
+		usage_error("%s does not know %s", cmd->name,
+			    cfg.given & ~cmd->with & WITH_MOST ? "--most" : cfg.given & ~cmd->with & WITH_TIMED ? "--timed" :
+			    cfg.given & ~cmd->with & WITH_FOLLOW ? "--follow" : cfg.given & ~cmd->with & WITH_YES ? "--yes" :
+			    "--age, --bytes or --default");
+	if (cmd->with & WITH_TIMED && cfg.most > POINTS_MOST)
+		usage_error("--most %" PRIu64 ": expected at most %u points", cfg.most, POINTS_MOST);
+	if (cfg.to_default && (cfg.age || cfg.bytes))
+		usage_error("--default: expected it without --age and --bytes");
+	return cmd;
 }
 
 int main(int argc, char **argv)
 {
-	const struct query *q = parse_options(argc, argv);
-	struct json_object *arguments = json_object_new_object(), *result = NULL;
-	char error[CLIENT_ERROR_MAX], class[CLIENT_CLASS_MAX], path[PATH_MAX];
-	struct client c;
-	bool ok;
+	const struct command *cmd = parse_options(argc, argv);
+	struct hub h = { .opt = &cfg };
+	int status;
 
-	snprintf(path, sizeof(path), "%s/control", cfg.dir);
-	if (q->group)
-		put_text(arguments, "group", argv[optind + 1]);
-	if (q->show == show_points) {
-		put_number(arguments, "most", cfg.most);
-		put_bool(arguments, "timed", cfg.timed);
-	}
-	if (!client_connect(&c, cfg.control ? cfg.control : path, TIMEOUT_MS, error)) {
-		json_object_put(arguments);
-		fprintf(stderr, "rephubctl: %s\n", error);
+	if (!hub_connect(&h))
 		return EXIT_FAILURE;
-	}
-	ok = client_call(&c, q->command, arguments, TIMEOUT_MS, &result, class, error);
-	client_close(&c);
-	if (!ok) {
-		fprintf(stderr, "rephubctl: %s\n", error);
-		return EXIT_FAILURE;
-	}
-	if (cfg.json)
-		printf("%s\n", json_object_to_json_string_ext(result, JSON_C_TO_STRING_PRETTY |
-							      JSON_C_TO_STRING_NOSLASHESCAPE));
-	else
-		q->show(result);
-	json_object_put(result);
-	return EXIT_SUCCESS;
+	status = cmd->run(&h);
+	client_close(&h.client);
+	return status;
 }

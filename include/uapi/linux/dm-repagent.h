@@ -75,6 +75,8 @@ enum repagent_type {
 	REPAGENT_REC_VOLUME_RESIZE	= 13,	/* nr_sectors = new size */
 	REPAGENT_REC_FAILED		= 14,	/* a local write failed: aux = errno */
 	REPAGENT_REC_SHUTDOWN		= 15,	/* protection was ended on purpose */
+	REPAGENT_REC_MAP_ERROR		= 16,	/* the map cannot be written: aux = errno */
+	REPAGENT_REC_MAP_OK		= 17,	/* ... it is kept again */
 	REPAGENT_NR_TYPES
 };
 

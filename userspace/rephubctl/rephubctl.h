@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* What the parts of rephubctl share. */
+#ifndef REPHUBCTL_H
+#define REPHUBCTL_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "../common/client.h"
+#include "../repctl/json.h"
+
+#define WHEN_MAX	32	/* bytes that suffice for a time */
+#define POINTS_MOST	200u	/* in one answer */
+
+/* Options that a command knows, beside those of all. */
+enum option_bit {
+	WITH_MOST	= 1 << 0,
+	WITH_TIMED	= 1 << 1,
+	WITH_FOLLOW	= 1 << 2,
+	WITH_RETENTION	= 1 << 3,
+	WITH_YES	= 1 << 4,
+};
+
+/*
+ * struct options - what was said on the command line
+ * @group:	NULL: none
+ * @given:	enum option_bit, of those that were said
+ * @age, @bytes: texts that are sound; NULL: not said
+ */
+struct options {
+	const char *dir, *control;
+	const char *group;
+	unsigned int given;
+	bool json, timed, follow, yes, to_default;
+	uint64_t most;
+	const char *age, *bytes;
+};
+
+/* struct hub - a connection, and what was asked for */
+struct hub {
+	struct client client;
+	struct options *opt;
+};
+
+/* main.c */
+bool hub_connect(struct hub *h);
+struct json_object *hub_ask(struct hub *h, const char *command, struct json_object *arguments);
+
+/* show.c: each returns the exit status */
+const char *when(char *buf, struct json_object *o, const char *name);
+const char *text_or_null(struct json_object *o, const char *name);
+void show_json(struct json_object *o);
+int show_groups(struct hub *h);
+int show_volumes(struct hub *h);
+int show_points(struct hub *h);
+int show_views(struct hub *h);
+int show_space(struct hub *h);
+
+/* events.c, change.c */
+int show_events(struct hub *h);
+int do_retention(struct hub *h);
+int do_forget(struct hub *h);
+
+#endif /* REPHUBCTL_H */
