@@ -3,7 +3,7 @@
  * The hub's exports.
  *
  * The NBD server's workers must not wait for disks.  So what may do that (reads,
- * and flushes of the log) is done by a few threads of our own; a frame is only
+ * flushes, and all writes to a test's or a fail-over's volumes) is done by a few threads of our own; a frame of the log is only
  * written to the page cache, and must be taken in the order in which it came: that
  * is done at once.
  */
@@ -22,12 +22,13 @@
 
 _Static_assert(HUB_REASON_MAX <= NBDS_REASON_MAX, "a reason fits into a request");
 
-static const char *const view_contexts[] = { "base:allocation" };
+static const char *const disk_contexts[] = { "base:allocation" };
 
-/* struct export - one of the two is there. */
+/* struct export - one of the three is there. */
 struct export {
 	struct hub_session *session;
 	struct hub_view *view;
+	struct hub_disk *disk;
 };
 
 /* In a request's scratch. */
@@ -53,12 +54,36 @@ static struct nbds_request *request_of(struct job *j)
 	return (struct nbds_request *)(void *)((uint8_t *)j - offsetof(struct nbds_request, scratch));
 }
 
+static int carry_out_on_disk(struct hub_disk *d, struct nbds_request *rq)
+{
+	uint64_t next;
+	int err;
+
+	switch (rq->op) {
+	case NBDS_READ:
+		rq->hole = !hub_disk_next(d, rq->offset, rq->offset + rq->length, &next) &&
+			   next == rq->offset + rq->length && !hub_disk_over(d, rq->reason);
+		return rq->hole ? 0 : hub_disk_read(d, rq->offset, rq->buf, rq->length, rq->reason);
+	case NBDS_WRITE:
+		err = hub_disk_write(d, rq->offset, rq->buf, rq->length, rq->reason);
+		break;
+	case NBDS_FLUSH:
+		return hub_disk_flush(d, rq->reason);
+	default:
+		err = hub_disk_zero(d, rq->offset, rq->length, rq->op == NBDS_TRIM, rq->reason);
+		break;
+	}
+	return err || !rq->fua ? err : hub_disk_flush(d, rq->reason);
+}
+
 static void carry_out(struct export *e, struct nbds_request *rq)
 {
 	uint64_t next;
 	int err;
 
-	if (e->session && rq->op == NBDS_FLUSH) {
+	if (e->disk) {
+		err = carry_out_on_disk(e->disk, rq);
+	} else if (e->session && rq->op == NBDS_FLUSH) {
 		err = hub_session_flush(e->session, rq->reason);
 	} else if (e->session) {
 		err = hub_session_read(e->session, rq->offset, rq->buf, rq->length, rq->reason);
@@ -126,40 +151,62 @@ void exports_stop(void)
 
 /* ---- names --------------------------------------------------------------- */
 
-/* log/GROUP: then @volume is empty; or view/GROUP/VOLUME@POINT, where @point is behind the @. */
-static bool split(const char *name, char *group, char *volume, const char **point)
-{
-	bool log = !strncmp(name, "log/", 4);
-	const char *slash, *at;
+enum kind { KIND_LOG, KIND_VIEW, KIND_LIVE, KIND_TEST, KIND_NONE };
 
-	*volume = '\0';
-	if (log) {
-		if (strlen(name + 4) > REPAGENT_NAME_MAX)
-			return false;
-		strcpy(group, name + 4);
-		return frame_name_ok(group);
-	}
-	if (strncmp(name, "view/", 5))
+/*
+ * struct parts - of an export's name
+ * @group:	of KIND_TEST the test's
+ * @volume:	not of KIND_LOG
+ * @point:	of KIND_VIEW: what is behind the @
+ */
+struct parts {
+	enum kind kind;
+	char group[REPAGENT_NAME_MAX + 1], volume[REPAGENT_NAME_MAX + 1];
+	const char *point;
+};
+
+static bool take_name(char *to, const char *from, ptrdiff_t len)
+{
+	if (len > REPAGENT_NAME_MAX)
 		return false;
-	name += 5;
-	slash = strchr(name, '/');
-	at = slash ? strchr(slash, '@') : NULL;
-	if (!at || !at[1] || slash - name > REPAGENT_NAME_MAX || at - slash - 1 > REPAGENT_NAME_MAX)
-		return false;
-	snprintf(group, REPAGENT_NAME_MAX + 1, "%.*s", (int)(slash - name), name);
-	snprintf(volume, REPAGENT_NAME_MAX + 1, "%.*s", (int)(at - slash - 1), slash + 1);
-	*point = at + 1;
-	return frame_name_ok(group) && frame_name_ok(volume);
+	snprintf(to, REPAGENT_NAME_MAX + 1, "%.*s", (int)len, from);
+	return frame_name_ok(to);
 }
 
-/* What LIST shows: the n-th of log/GROUP and view/GROUP/VOLUME@latest. */
+/* log/GROUP, view/GROUP/VOLUME@POINT, live/GROUP/VOLUME or test/ID/VOLUME? */
+static bool split(const char *name, struct parts *p)
+{
+	static const char *const kinds[] = { "log/", "view/", "live/", "test/" };
+	const char *slash, *end;
+	size_t n;
+
+	*p = (struct parts){ .kind = KIND_LOG };
+	while (p->kind < KIND_NONE && strncmp(name, kinds[p->kind], strlen(kinds[p->kind])))
+		p->kind++;
+	if (p->kind == KIND_NONE)
+		return false;
+	name += strlen(kinds[p->kind]);
+	if (p->kind == KIND_LOG)
+		return take_name(p->group, name, (ptrdiff_t)strlen(name));
+	slash = strchr(name, '/');
+	if (!slash)
+		return false;
+	n = p->kind == KIND_VIEW ? strcspn(slash, "@") : strlen(slash);
+	end = slash + n;
+	if (p->kind == KIND_VIEW && (!*end || !end[1]))
+		return false;
+	p->point = p->kind == KIND_VIEW ? end + 1 : NULL;
+	return take_name(p->group, name, slash - name) && take_name(p->volume, slash + 1, end - slash - 1);
+}
+
+/* What LIST shows: the n-th of log/GROUP, view/GROUP/VOLUME@latest, live/GROUP/VOLUME and test/ID/VOLUME. */
 struct listing {
 	struct hub *hub;
 	unsigned int left;
 	bool found;
 	char *name;
 	size_t size;
-	char group[REPAGENT_NAME_MAX + 1];
+	const char *kind, *behind;
 };
 
 static void list_volume(void *data, const struct hub_volume_info *v)
@@ -170,7 +217,19 @@ static void list_volume(void *data, const struct hub_volume_info *v)
 		return;
 	l->found = !l->left--;
 	if (l->found)
-		snprintf(l->name, l->size, "view/%s/%s@latest", v->group, v->name);
+		snprintf(l->name, l->size, "%s/%s/%s%s", l->kind, v->group, v->name, l->behind);
+}
+
+static void list_test(void *data, const struct hub_test_info *t)
+{
+	struct listing *l = data;
+	unsigned int i;
+
+	for (i = 0; i < t->nr_volumes && !l->found; i++) {
+		l->found = !l->left--;
+		if (l->found)
+			snprintf(l->name, l->size, "test/%s/%s", t->id, t->volume[i]);
+	}
 }
 
 static void list_group(void *data, const struct hub_group_info *g)
@@ -180,9 +239,16 @@ static void list_group(void *data, const struct hub_group_info *g)
 	if (l->found)
 		return;
 	l->found = !l->left--;
-	if (l->found)
+	if (l->found) {
 		snprintf(l->name, l->size, "log/%s", g->name);
-	else
+		return;
+	}
+	l->kind = "view";
+	l->behind = "@latest";
+	hub_volumes(l->hub, g->name, list_volume, l);
+	l->kind = "live";
+	l->behind = "";
+	if (g->live)
 		hub_volumes(l->hub, g->name, list_volume, l);
 }
 
@@ -192,22 +258,27 @@ static bool exports_list(void *data, unsigned int index, char *name, size_t size
 	struct listing l = { .hub = x->hub, .left = index, .name = name, .size = size };
 
 	hub_groups(x->hub, list_group, &l);
+	if (!l.found)
+		hub_tests(x->hub, list_test, &l);
 	return l.found;
 }
 
-/* A rule for GROUP allows its log and all its volumes, one for GROUP/VOLUME the views of that. */
+/*
+ * A rule for GROUP allows its log, all its volumes, and to write those of its tests and its fail-over; one for
+ * GROUP/VOLUME the views of that.
+ */
 static bool exports_allowed(void *data, const struct nbds_peer *peer, const char *name,
 			    char *reason, size_t size)
 {
-	char group[REPAGENT_NAME_MAX + 1], volume[REPAGENT_NAME_MAX + 1], what[2 * REPAGENT_NAME_MAX + 2];
+	char what[2 * REPAGENT_NAME_MAX + 2];
 	struct exports *x = data;
-	const char *point;
+	struct parts p;
 
 	snprintf(peer_address, sizeof(peer_address), "%.30s%s%.30s", peer->nr_names ? peer->names[0] : "",
 		 peer->nr_names ? " at " : "", peer->address);
-	if (!split(name, group, volume, &point))
+	if (!split(name, &p) || (p.kind == KIND_TEST && !hub_test_group(x->hub, p.group, p.group)))
 		return true;	/* and so it does not exist */
-	snprintf(what, sizeof(what), "%s/%s", group, volume);
+	snprintf(what, sizeof(what), "%s/%s", p.group, p.kind == KIND_VIEW ? p.volume : "");
 	return access_allows(&x->access, peer, what, reason, size);
 }
 
@@ -242,39 +313,63 @@ static void describe_view(struct nbds_info *info, const struct hub_view *v, cons
 	info->multi_conn = *point >= '0' && *point <= '9' && strchr(point, ':') && !strchr(point, '-');
 	info->can_flush = true;
 	info->nr_contexts = 1;
-	info->contexts = view_contexts;
+	info->contexts = disk_contexts;
 	snprintf(info->description, sizeof(info->description), "%s/%s at %016" PRIx64 ":%" PRIu64 "%s", group, volume,
 		 incarnation, seq, when);
 }
 
+/* The replica that a fail-over VM runs on; several connections are one disk. */
+static void describe_disk(struct nbds_info *info, const struct hub_disk *d, const struct parts *p)
+{
+	info->size = hub_disk_size(d);
+	info->min_block = 512;
+	info->preferred_block = 4096;
+	info->multi_conn = true;
+	info->can_flush = true;
+	info->can_fua = true;
+	info->can_trim = true;
+	info->can_zero = true;
+	info->can_fast_zero = true;
+	info->nr_contexts = 1;
+	info->contexts = disk_contexts;
+	snprintf(info->description, sizeof(info->description), "%s of %s %s", p->volume,
+		 p->kind == KIND_LIVE ? "group" : "test", p->group);
+}
+
 static void *exports_open(void *data, const char *name, struct nbds_info *info, char *reason, size_t size)
 {
-	char group[REPAGENT_NAME_MAX + 1], volume[REPAGENT_NAME_MAX + 1], why[HUB_REASON_MAX];
+	char why[HUB_REASON_MAX];
 	struct exports *x = data;
-	const char *point = NULL;
 	struct export *e;
+	struct parts p;
 
-	if (!split(name, group, volume, &point)) {
-		snprintf(reason, size, "expected log/GROUP or view/GROUP/VOLUME@POINT");
+	if (!split(name, &p)) {
+		snprintf(reason, size, "expected log/GROUP, view/GROUP/VOLUME@POINT, live/GROUP/VOLUME or test/ID/VOLUME");
 		return NULL;
 	}
 	e = calloc(1, sizeof(*e));
 	snprintf(why, sizeof(why), "out of memory");
-	if (e && !*volume)
-		e->session = hub_session_new(x->hub, group, peer_address);
+	if (e && p.kind == KIND_LOG)
+		e->session = hub_session_new(x->hub, p.group, peer_address);
+	else if (e && p.kind == KIND_VIEW)
+		e->view = hub_view_open(x->hub, p.group, p.volume, p.point, why);
+	else if (e && p.kind == KIND_LIVE)
+		e->disk = hub_live_open(x->hub, p.group, p.volume, why);
 	else if (e)
-		e->view = hub_view_open(x->hub, group, volume, point, why);
+		e->disk = hub_test_open(x->hub, p.group, p.volume, why);
 	if (e && e->view)
 		hub_view_for(e->view, peer_address);
-	if (!e || (!e->session && !e->view)) {
+	if (!e || (!e->session && !e->view && !e->disk)) {
 		snprintf(reason, size, "%s", why);
 		free(e);
 		return NULL;
 	}
 	if (e->session)
-		describe_log(info, group);
+		describe_log(info, p.group);
+	else if (e->view)
+		describe_view(info, e->view, p.group, p.volume, p.point);
 	else
-		describe_view(info, e->view, group, volume, point);
+		describe_disk(info, e->disk, &p);
 	return e;
 }
 
@@ -284,18 +379,20 @@ static void exports_close(void *export)
 
 	if (e->session)
 		hub_session_free(e->session);
-	else
+	else if (e->view)
 		hub_view_close(e->view);
+	else
+		hub_disk_close(e->disk);
 	free(e);
 }
 
-static void view_status(struct export *e, struct nbds_request *rq)
+static void disk_status(struct export *e, struct nbds_request *rq)
 {
 	uint64_t at = rq->offset, end = at + rq->length, next;
 	bool more = true;
 
 	while (at < end && more) {
-		bool data = hub_view_next(e->view, at, end, &next);
+		bool data = e->view ? hub_view_next(e->view, at, end, &next) : hub_disk_next(e->disk, at, end, &next);
 
 		more = nbds_extent(rq, next - at, data ? 0 : NBD_STATE_HOLE | NBD_STATE_ZERO);
 		at = next;
@@ -310,13 +407,15 @@ static void exports_submit(void *export, struct nbds_request *rq)
 
 	switch (rq->op) {
 	case NBDS_WRITE:
+		if (!e->session)
+			break;
 		nbds_complete(rq, hub_session_write(e->session, rq->offset, rq->buf, rq->length, rq->reason));
 		return;
 	case NBDS_STATUS:
-		view_status(e, rq);
+		disk_status(e, rq);
 		return;
 	case NBDS_FLUSH:
-		if (!e->session) {
+		if (e->view) {
 			nbds_complete(rq, 0);
 			return;
 		}
@@ -336,7 +435,7 @@ static bool exports_gone(void *export, char *reason, size_t size)
 	struct export *e = export;
 	char why[HUB_REASON_MAX];
 
-	if (!e->session || !hub_session_over(e->session, why))
+	if (e->view || !(e->session ? hub_session_over(e->session, why) : hub_disk_over(e->disk, why)))
 		return false;
 	snprintf(reason, size, "%s", why);
 	return true;

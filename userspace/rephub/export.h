@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The hub's exports for the NBD server: log/GROUP and view/GROUP/VOLUME@POINT. */
+/* The hub's exports for the NBD server: log/GROUP, view/GROUP/VOLUME@POINT, live/GROUP/VOLUME, test/ID/VOLUME. */
 #ifndef REPHUB_EXPORT_H
 #define REPHUB_EXPORT_H
 

@@ -145,7 +145,8 @@ struct hub_group_info {
 	const char *failover;			/* a word */
 	uint64_t fenced_since;			/* when the generation was made; 0: with the group */
 	uint64_t commit_at;
-	unsigned int live_users;
+	bool live;				/* live/GROUP/VOLUME can be opened */
+	unsigned int live_users;		/* ... and was, so many times */
 };
 
 struct hub_volume_info {

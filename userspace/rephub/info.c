@@ -56,6 +56,7 @@ static void fill(struct hub_group_info *info, const struct group *g)
 	info->failover = states[g->failover.state];
 	info->fenced_since = g->failover.since;
 	info->commit_at = g->failover.commit_at;
+	info->live = g->live && !g->live->over;
 	info->live_users = g->live ? overlay_users(g->live) : 0;
 }
 
