@@ -45,9 +45,9 @@ void show_json(struct json_object *o)
 	printf("%s\n", json_object_to_json_string_ext(o, JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_NOSLASHESCAPE));
 }
 
-/* Ask, and show what came, as JSON if so it is to be. */
-static int ask_and_show(struct hub *h, const char *command, struct json_object *arguments,
-			void (*show)(struct json_object *result))
+/** ask_and_show - ask, and show what came, as JSON if so it is to be */
+int ask_and_show(struct hub *h, const char *command, struct json_object *arguments,
+		 void (*show)(struct json_object *result))
 {
 	struct json_object *result = hub_ask(h, command, arguments);
 
@@ -61,12 +61,25 @@ static int ask_and_show(struct hub *h, const char *command, struct json_object *
 	return EXIT_SUCCESS;
 }
 
-static struct json_object *of_group(const struct hub *h)
+/** of_group - arguments with the group in them */
+struct json_object *of_group(const struct hub *h)
 {
 	struct json_object *arguments = json_object_new_object();
 
 	put_text(arguments, "group", h->opt->group);
 	return arguments;
+}
+
+/* Who has the group: its agent, or a fail-over. */
+static const char *whose(struct json_object *o)
+{
+	const char *failover = get_text(o, "failover");
+
+	if (!strcmp(failover, "live"))
+		return "failed over";
+	if (!strcmp(failover, "none"))
+		return get_bool(o, "connected") ? "connected" : "away";
+	return failover;
 }
 
 static void tell_groups(struct json_object *list)
@@ -81,7 +94,7 @@ static void tell_groups(struct json_object *list)
 	for (i = 0; i < length_of(list); i++) {
 		o = json_object_array_get_idx(list, i);
 		snprintf(views, sizeof(views), "%" PRIu64, get_number(o, "views"));
-		table_row(&t, get_text(o, "group"), get_bool(o, "connected") ? "connected" : "away",
+		table_row(&t, get_text(o, "group"), whose(o),
 			  when(oldest, o, "oldest-time"), when(newest, o, "newest-time"),
 			  human_size(journal, get_number(o, "journal-bytes")),
 			  human_size(base, get_number(o, "base-bytes")), views, text_or_null(o, "newest"));
