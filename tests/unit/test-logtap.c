@@ -1120,6 +1120,108 @@ static void test_rephub(void **state)
 	finish(&b);
 }
 
+static void await_connected(struct client *c)
+{
+	bool connected = false;
+	int i;
+
+	for (i = 0; i < 2000 && !connected; i++) {
+		struct json_object *status = call(c, "query-status", NULL);
+
+		connected = json_object_get_boolean(json_object_object_get(json_object_object_get(status, "hub"), "connected"));
+		json_object_put(status);
+		usleep(5000);
+	}
+	assert_true(connected);
+}
+
+static void rejoin_as(struct client *c, int64_t generation, bool taken)
+{
+	char class[CLIENT_CLASS_MAX], error[CLIENT_ERROR_MAX];
+	struct json_object *arguments = json_object_new_object(), *result = NULL;
+
+	json_object_object_add(arguments, "generation", json_object_new_int64(generation));
+	if (client_call(c, "rejoin", arguments, 10000, &result, class, error) != taken)
+		fail_msg("rejoin %ld: %s", (long)generation, taken ? error : "it was taken");
+	json_object_put(result);
+}
+
+/*
+ * The real rephub fails the group over: this side is told by which generation, and since when; it captures no more,
+ * and nothing of it gets there. Rolled back, it goes on by itself; committed, once it was told the generation, and is
+ * not of an incarnation that is over.
+ */
+static void test_fenced(void **state)
+{
+	char program[512], dir[128], path[128], command[1200], error[CLIENT_ERROR_MAX];
+	struct json_object *status, *fenced;
+	struct client c;
+	struct bench b;
+	uint64_t acked;
+	int i;
+
+	(void)state;
+	if (!find_rephub(program, sizeof(program))) {
+		print_message("%s is not there\n", program);
+		skip();
+	}
+	begin(&b);
+	simring_track(b.sim);
+	b.cfg.epoch.ns = 5 * NSEC_PER_MSEC;
+	b.cfg.retry_full = 50 * NSEC_PER_MSEC;
+	b.cfg.state_dir = bench_dir;
+	b.cfg.control = bench_path(path, sizeof(path), "control");
+	bench_path(dir, sizeof(dir), "fenced-hub");
+	unlink(bench_path(b.disk[0].image, sizeof(b.disk[0].image), "sim.hub"));
+	for (i = 0; i < 2; i++) {
+		simring_put(b.sim, REPAGENT_REC_RESYNC_BEGIN, b.disk[i].id, 0, VOLUME_SIZE, NULL);
+		simring_put(b.sim, REPAGENT_REC_ZEROES, b.disk[i].id, 0, VOLUME_SIZE, NULL);
+		simring_put(b.sim, REPAGENT_REC_RESYNC_END, b.disk[i].id, 0, 0, NULL);
+	}
+	run_rephub(&b, program, dir);
+	bench_start(&b);
+	bench_await(path);
+	assert_true(simring_wait_hub(b.sim, 1, REPAGENT_REASON_NONE, 10));
+	bench_put(&b, 200);
+	bench_drained(&b);
+	if (!client_connect(&c, path, 10000, error))
+		fail_msg("%s", error);
+	rejoin_as(&c, 7, false);
+	rejoin_as(&c, 0, false);
+	acked = simring_acked(b.sim);
+	snprintf(command, sizeof(command), "%sctl --dir %s failover sim --at latest > /dev/null", program, dir);
+	assert_int_equal(system(command), 0);
+	assert_true(simring_wait_hub(b.sim, 0, REPAGENT_REASON_FENCED, 20));
+	status = call(&c, "query-status", NULL);
+	fenced = json_object_object_get(json_object_object_get(status, "hub"), "fenced");
+	assert_int_equal(json_object_get_int64(json_object_object_get(fenced, "generation")), 2);
+	assert_true(json_object_get_double(json_object_object_get(fenced, "since")) > 1.7e9);
+	assert_non_null(strstr(text(json_object_object_get(status, "hub"), "why"), "fenced by generation 2 since 20"));
+	json_object_put(status);
+	assert_int_equal(simring_acked(b.sim), acked);
+	/* Even told the right one it may not, while there is a way back. */
+	rejoin_as(&c, 2, true);
+	usleep(200000);
+	assert_int_equal(simring_acked(b.sim), acked);
+	snprintf(command, sizeof(command), "%sctl --dir %s rollback sim > /dev/null", program, dir);
+	assert_int_equal(system(command), 0);
+	rejoin_as(&c, 1, true);
+	await_connected(&c);
+	status = call(&c, "query-status", NULL);
+	assert_null(json_object_object_get(json_object_object_get(status, "hub"), "fenced"));
+	assert_int_equal(json_object_get_int64(json_object_object_get(json_object_object_get(status, "hub"), "generation")), 3);
+	json_object_put(status);
+	bench_put(&b, 100);
+	for (i = 0; i < 2; i++)
+		simring_put(b.sim, REPAGENT_REC_RESYNC_END, b.disk[i].id, 0, 0, NULL);
+	bench_drained(&b);
+	view_is(&b.disk[0], "v0");
+	view_is(&b.disk[1], "v1");
+	client_close(&c);
+	bench_stop(&b);
+	finish(&b);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -1147,6 +1249,7 @@ int main(void)
 		cmocka_unit_test(test_compress),
 		cmocka_unit_test(test_another_hub),
 		cmocka_unit_test(test_rephub),
+		cmocka_unit_test(test_fenced),
 	};
 	int r;
 

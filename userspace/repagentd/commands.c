@@ -977,6 +977,26 @@ static void pause_command(void *owner, struct call *call, struct json_object *ar
 	pause_or_resume(owner, call, true);
 }
 
+static void rejoin(void *owner, struct call *call, struct json_object *arguments)
+{
+	uint64_t generation = json_object_get_uint64(json_object_object_get(arguments, "generation"));
+	struct daemon *d = owner;
+	const char *why;
+
+	if (stopping(d, call) || no_group(d, call))
+		return;
+	if (!generation) {
+		call_fail(call, "InvalidArgument", "generation 0: expected that of the hub, from 1 on, which rephubctl shows there");
+		return;
+	}
+	if (!d->tap->ops->rejoin)
+		call_fail(call, "Failed", "the group goes to no rephub: there are no generations");
+	else if (!d->tap->ops->rejoin(d->tap, generation, &why))
+		call_fail(call, "Failed", "%s", why);
+	else
+		call_return(call, NULL);
+}
+
 static void resume_command(void *owner, struct call *call, struct json_object *arguments)
 {
 	(void)arguments;
@@ -1062,6 +1082,11 @@ static const struct argument verify_arguments[] = {
 	{ NULL, ARG_END, false },
 };
 
+static const struct argument rejoin_arguments[] = {
+	{ "generation", ARG_COUNT, true },
+	{ NULL, ARG_END, false },
+};
+
 static void query_commands(void *owner, struct call *call, struct json_object *arguments);
 
 const struct command daemon_commands[] = {
@@ -1079,6 +1104,7 @@ const struct command daemon_commands[] = {
 	{ "stop-verify", no_arguments, stop_verify },
 	{ "pause", no_arguments, pause_command },
 	{ "resume", no_arguments, resume_command },
+	{ "rejoin", rejoin_arguments, rejoin },
 	{ "shutdown", no_arguments, shutdown_command },
 	{ "subscribe", no_arguments, subscribe },
 	{ "query-commands", no_arguments, query_commands },

@@ -47,6 +47,7 @@
 #define FRAMES		12	/* in flight */
 #define EAGER		2	/* a frame that is not full waits while so many are in flight */
 #define RESYNC_HINT	"to have it take the group anew, and read everything again: repctl resync"
+#define REJOIN_HINT	"if its VM is to run here again: repctl rejoin"
 #define TIMED		"@timed"	/* label of our checkpoints */
 
 enum log_state { DOWN, CONNECT, HELLO, SESSION, LOST, SETTLE, STREAM };
@@ -84,6 +85,8 @@ struct out {
  * @session:	of the block
  * @known:	whom we spoke to last
  * @foreign:	it is refused because it is another one
+ * @fenced:	... because of this generation; 0: it is not. @fenced_since: when that was
+ *		made, ns of CLOCK_REALTIME, 0: not known
  * @base_incarnation, @base_seq: where the hub was when this incarnation began, as
  *		far as we know; zeroes: we do not
  * @doubted:	ids of the volumes that are to be marked dirty as a whole, at their
@@ -128,6 +131,7 @@ struct logtap {
 	struct session session;
 	struct known known;
 	bool foreign;
+	uint64_t fenced, fenced_since;
 	uint64_t base_incarnation, base_seq;
 	uint16_t doubted[REPAGENT_MAX_VOLUMES], marked[REPAGENT_MAX_VOLUMES];
 	int which;
@@ -368,23 +372,42 @@ static int begin_lost(struct logtap *l)
 	return stream_hub(l->stream, false, REPAGENT_REASON_HUB_REFUSED);
 }
 
+static void describe_fence(const struct logtap *l, char *text, size_t size)
+{
+	time_t t = (time_t)(l->fenced_since / NSEC_PER_SEC);
+	char when[32] = "";
+	struct tm tm;
+
+	if (t && gmtime_r(&t, &tm))
+		strftime(when, sizeof(when), " since %Y-%m-%dT%H:%M:%SZ", &tm);
+	snprintf(text, size, "fenced by generation %" PRIu64 "%s: ", l->fenced, when);
+}
+
 static int refused_session(struct logtap *l)
 {
 	static const struct {
 		enum conn_fault fault;
 		const char *remedy;
 	} kind[SESSION_NR_STATES] = {
-		[SESSION_FENCED] = { FAULT_FENCED, "the VM runs on another side: end that at the hub, or this one here" },
+		[SESSION_FENCED] = { FAULT_FENCED, REJOIN_HINT },
 		[SESSION_STALE] = { FAULT_FENCED, "another host, or a later life of this group, has written: one of them is to be ended" },
 		[SESSION_FOREIGN] = { FAULT_REFUSED, RESYNC_HINT },
 		[SESSION_FULL] = { FAULT_FULL, "make room there" },
 		[SESSION_FAILED] = { FAULT_LOST, "look at the hub's log and its disk" },
 	};
 	const struct session *s = &l->session;
+	bool of_group = s->state == SESSION_FOREIGN || s->state == SESSION_FENCED;
+	char by[96] = "";
 
 	l->foreign = s->state == SESSION_FOREIGN;
-	return lose(l, kind[s->state].fault, "%s; %s%s%s", s->reason[0] ? s->reason : "it does not say why",
-		    kind[s->state].remedy, l->foreign ? " " : "", l->foreign ? l->cfg->group : "");
+	if (s->state == SESSION_FENCED) {
+		l->fenced = s->generation;
+		l->fenced_since = s->since;
+		if (strncmp(s->reason, "fenced by", 9))
+			describe_fence(l, by, sizeof(by));
+	}
+	return lose(l, kind[s->state].fault, "%s%s; %s%s%s", by, s->reason[0] ? s->reason : "it does not say why",
+		    kind[s->state].remedy, of_group ? " " : "", of_group ? l->cfg->group : "");
 }
 
 static int same_hub(struct logtap *l)
@@ -454,6 +477,7 @@ static int judge_session(struct logtap *l)
 			    "; look at the hub: does another host write to this group?", s->seq,
 			    (uint64_t)st->info.committed);
 	meet(l);
+	l->fenced = l->fenced_since = 0;
 	l->offset = s->offset;
 
 	if (s->incarnation == st->incarnation && s->seq >= st->acked) {
@@ -959,11 +983,40 @@ static void logtap_accept(struct tap *tap)
 		l->deadline = l->loop->now;
 }
 
+/*
+ * Who was fenced off, or is new where a fail-over was, says with its HELLO which generation it was told is its own: the
+ * hub takes it only if that is the present one.
+ */
+static bool logtap_rejoin(struct tap *tap, uint64_t generation, const char **why)
+{
+	struct logtap *l = to_logtap(tap);
+
+	if (tap->connected) {
+		*why = "the hub takes the stream already";
+		return false;
+	}
+	log_notice("generation %" PRIu64 " of the hub at %s is this host's, by command", generation, tap->uri);
+	l->known.generation = generation;
+	known_save(&l->known, l->cfg->state_dir, l->cfg->group);
+	l->pause = l->cfg->retry_min;
+	if (l->state == DOWN && !l->paused)
+		l->deadline = l->loop->now;
+	return true;
+}
+
 static void logtap_describe(const struct tap *tap, struct json_object *o)
 {
 	const struct logtap *l = to_logtap(tap);
 	char uuid[UUID_TEXT];
+	struct json_object *fence;
 
+	if (l->fenced) {
+		fence = json_object_new_object();
+		json_object_object_add(fence, "generation", json_object_new_uint64(l->fenced));
+		json_object_object_add(fence, "since", l->fenced_since ?
+				       json_object_new_double((double)l->fenced_since / 1e9) : NULL);
+		json_object_object_add(o, "fenced", fence);
+	}
 	if (!known_any(&l->known))
 		return;
 	json_object_object_add(o, "identity", json_object_new_string(uuid_text(uuid, l->known.hub)));
@@ -991,6 +1044,7 @@ static const struct tap_ops logtap_ops = {
 	.pause		= logtap_pause,
 	.marked		= logtap_marked,
 	.accept		= logtap_accept,
+	.rejoin		= logtap_rejoin,
 	.describe	= logtap_describe,
 	.free		= logtap_free,
 };

@@ -593,3 +593,36 @@ const struct command cmd_events = {
 	"\nWithout them: the last lines of the daemon's log.\n",
 	run_events
 };
+
+static int run_rejoin(int argc, char **argv)
+{
+	const char *group, *generation;
+	char error[CLIENT_ERROR_MAX];
+	struct json_object *arguments, *result;
+	struct client c;
+	uint64_t n;
+	int status;
+
+	if (!take_words(argc, argv, &group, &generation, "the hub's generation, as rephubctl groups shows it there", true,
+			&status))
+		return status;
+	if (!parse_count(generation, &n) || !n)
+		return usage_error("'%s': expected the hub's generation, a number from 1 on", generation);
+	if (!connect_daemon(&c, group, error))
+		return no_daemon(group, error);
+	arguments = json_object_new_object();
+	put_number(arguments, "generation", n);
+	status = ask(&c, group, "rejoin", arguments, &result);
+	if (!status)
+		remark("group %s asks the hub anew, as of generation %" PRIu64 ": repctl status %s", group, n, group);
+	json_object_put(result);
+	client_close(&c);
+	return status;
+}
+
+const struct command cmd_rejoin = {
+	"rejoin", "GROUP GENERATION", "After a fail-over: this host is the group's source again",
+	"The hub takes it only if GENERATION is its present one, the fail-over there is committed,\n"
+	"and nobody uses its live volumes. What the hub has then becomes what this host has;\n"
+	"so the VM must have been moved here before.\n", run_rejoin
+};

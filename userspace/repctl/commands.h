@@ -14,6 +14,7 @@ extern const struct command cmd_list;
 extern const struct command cmd_map;
 extern const struct command cmd_pause;
 extern const struct command cmd_protect;
+extern const struct command cmd_rejoin;
 extern const struct command cmd_resume;
 extern const struct command cmd_resync;
 extern const struct command cmd_status;

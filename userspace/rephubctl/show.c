@@ -84,17 +84,18 @@ static const char *whose(struct json_object *o)
 
 static void tell_groups(struct json_object *list)
 {
-	char journal[HUMAN_MAX], base[HUMAN_MAX], oldest[WHEN_MAX], newest[WHEN_MAX], views[24];
+	char journal[HUMAN_MAX], base[HUMAN_MAX], oldest[WHEN_MAX], newest[WHEN_MAX], views[24], generation[24];
 	struct json_object *o;
 	struct table t;
 	size_t i;
 
-	table_init(&t, "llllrrrl");
-	table_row(&t, "GROUP", "AGENT", "OLDEST POINT", "NEWEST", "JOURNAL", "BASE", "VIEWS", "NEWEST POINT");
+	table_init(&t, "lrlllrrrl");
+	table_row(&t, "GROUP", "GENERATION", "AGENT", "OLDEST POINT", "NEWEST", "JOURNAL", "BASE", "VIEWS", "NEWEST POINT");
 	for (i = 0; i < length_of(list); i++) {
 		o = json_object_array_get_idx(list, i);
 		snprintf(views, sizeof(views), "%" PRIu64, get_number(o, "views"));
-		table_row(&t, get_text(o, "group"), whose(o),
+		snprintf(generation, sizeof(generation), "%" PRIu64, get_number(o, "generation"));
+		table_row(&t, get_text(o, "group"), generation, whose(o),
 			  when(oldest, o, "oldest-time"), when(newest, o, "newest-time"),
 			  human_size(journal, get_number(o, "journal-bytes")),
 			  human_size(base, get_number(o, "base-bytes")), views, text_or_null(o, "newest"));
