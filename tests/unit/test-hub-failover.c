@@ -502,9 +502,12 @@ static void test_planned(void **state)
 	assert_int_equal(sim_flush(&a), 0);
 	assert_int_equal(hub_failover(hub, "vm0", &o, why), EAGAIN);
 	/* A point behind which nothing came is as good. */
-	o.point = point_name(a.acked - 1);
-	run(&a, 1);
 	o.point = "moving";
+	assert_int_equal(hub_failover(hub, "vm0", &o, why), 0);
+	assert_int_equal(hub_rollback(hub, "vm0", why), 0);
+	sim_disconnect(&a);
+	assert_int_equal(sim_connect(&a), 0);
+	run(&a, 1);
 	assert_int_equal(hub_failover(hub, "vm0", &o, why), EAGAIN);
 	assert_non_null(strstr(why, "writes behind"));
 	o.point = "latest";
@@ -517,8 +520,8 @@ static void test_planned(void **state)
 	compare(NULL, &model);
 }
 
-/* From the moment at which ingest is stopped no FLUSH is answered, and no session is opened. */
-static void test_order(void **state)
+/* What the closed session had sent counts; it gets no answer, and a frame of the generation before is refused for ever. */
+static void test_old_frames(void **state)
 {
 	(void)state;
 	sim_start(&a);
@@ -531,7 +534,6 @@ static void test_order(void **state)
 	compare(NULL, &model);
 	assert_int_equal(sim_flush(&a), ESHUTDOWN);
 	sim_disconnect(&a);
-	/* A frame of before, byte for byte, in a session of its own. */
 	assert_int_equal(sim_connect(&a), 0);
 	assert_int_equal(a.block.state, SESSION_FENCED);
 	uint64_t generation = a.block.generation;
@@ -947,6 +949,30 @@ static void test_commit_after(void **state)
 	assert_int_equal(vm0()->failover.state, FAILOVER_COMMITTED);
 }
 
+/* Another life of the source wrote behind the point: it is over as well, though the log goes on from before it. */
+static void test_seen_behind(void **state)
+{
+	uint64_t seq;
+
+	(void)state;
+	sim_start(&a);
+	run(&a, 5);
+	seq = a.acked;
+	sim_disconnect(&a);
+	b.next = 1;
+	assert_int_equal(sim_connect(&b), 0);
+	sim_begin(&b, true);
+	assert_true(sim_add(&b, REPAGENT_REC_WRITE, 0, 0, 1));
+	assert_int_equal(sim_send(&b), 0);
+	assert_int_equal(sim_flush(&b), 0);
+	failed_over(point_name(seq));
+	assert_int_equal(hub_commit(hub, "vm0", why), 0);
+	reopen();
+	b.block.generation = vm0()->generation;
+	assert_int_equal(sim_connect(&b), 0);
+	assert_int_equal(b.block.state, SESSION_STALE);
+}
+
 /* A test of what live wrote keeps that from being rolled back. */
 static void test_test_of_live(void **state)
 {
@@ -977,13 +1003,14 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_live, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_refused, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_planned, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_order, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_old_frames, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_ends, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_power_cut, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_fold, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_changed, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_commit_after, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_test_of_live, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_seen_behind, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
