@@ -24,6 +24,10 @@ static void add_group(void *data, const struct hub_group_info *g)
 	put_number(o, "segments", g->segments);
 	put_number(o, "records", g->records);
 	put_number(o, "views", g->views);
+	put_text(o, "failover", g->failover);
+	put_time(o, "fenced-since", g->fenced_since);
+	put_time(o, "commit-at", g->commit_at);
+	put_number(o, "live-users", g->live_users);
 	put_text(o, "trouble", g->trouble);
 	json_object_array_add(data, o);
 }
@@ -143,6 +147,27 @@ static const struct argument points_arguments[] = {
 	{ NULL, ARG_END, false }
 };
 
+static const struct argument test_start_arguments[] = {
+	{ "group", ARG_NAME, true },
+	{ "point", ARG_TEXT, true },
+	{ "bytes", ARG_COUNT, false },
+	{ NULL, ARG_END, false }
+};
+static const struct argument test_stop_arguments[] = {
+	{ "test", ARG_TEXT, true },
+	{ "passed", ARG_BOOL, false },
+	{ "note", ARG_TEXT, false },
+	{ NULL, ARG_END, false }
+};
+static const struct argument failover_arguments[] = {
+	{ "group", ARG_NAME, true },
+	{ "point", ARG_TEXT, true },
+	{ "planned", ARG_BOOL, false },
+	{ "partial", ARG_BOOL, false },
+	{ "commit-after", ARG_COUNT, false },
+	{ NULL, ARG_END, false }
+};
+
 const struct command hub_commands[] = {
 	{ "query-hub", no_arguments, query_hub },
 	{ "query-groups", no_arguments, query_groups },
@@ -154,5 +179,11 @@ const struct command hub_commands[] = {
 	{ "query-retention", group_argument, query_retention },
 	{ "set-retention", retention_arguments, set_retention },
 	{ "forget", group_argument, forget },
+	{ "query-tests", no_arguments, query_tests },
+	{ "test-start", test_start_arguments, test_start },
+	{ "test-stop", test_stop_arguments, test_stop },
+	{ "failover", failover_arguments, failover },
+	{ "commit", group_argument, commit },
+	{ "rollback", group_argument, rollback },
 	{ NULL, NULL, NULL }
 };

@@ -21,4 +21,12 @@ void query_retention(void *owner, struct call *call, struct json_object *argumen
 void set_retention(void *owner, struct call *call, struct json_object *arguments);
 void forget(void *owner, struct call *call, struct json_object *arguments);
 
+/* recovery.c */
+void query_tests(void *owner, struct call *call, struct json_object *arguments);
+void test_start(void *owner, struct call *call, struct json_object *arguments);
+void test_stop(void *owner, struct call *call, struct json_object *arguments);
+void failover(void *owner, struct call *call, struct json_object *arguments);
+void commit(void *owner, struct call *call, struct json_object *arguments);
+void rollback(void *owner, struct call *call, struct json_object *arguments);
+
 #endif /* REPHUB_COMMANDS_H */

@@ -335,6 +335,7 @@ static int fail_over(struct group *g, const struct hub_order *o, char *reason)
 	hub_step(g->hub, "the generation is raised");
 	hub_say(g->hub, LOG_NOTICE, "group %s: failed over to %016" PRIx64 ":%" PRIu64 ", generation %" PRIu64, g->name,
 		f.incarnation, f.seq, g->generation);
+	hubgroup_event(g, "failed-over", f.incarnation, f.seq, "generation %" PRIu64, g->generation);
 	err = open_live(g, reason);
 	hub_step(g->hub, "live is open");
 	return err;
@@ -384,10 +385,11 @@ static int commit(struct group *g, char *reason)
 	if (!err)
 		err = say(g, &f, g->generation, 0, reason);
 	hub_step(g->hub, "committed");
-	if (!err)
-		hub_say(g->hub, LOG_NOTICE, "group %s: the fail-over is committed, at generation %" PRIu64, g->name,
-			g->generation);
-	return err;
+	if (err)
+		return err;
+	hub_say(g->hub, LOG_NOTICE, "group %s: the fail-over is committed, at generation %" PRIu64, g->name, g->generation);
+	hubgroup_event(g, "committed", 0, 0, "generation %" PRIu64, g->generation);
+	return 0;
 }
 
 /* Take what live wrote away; also what was left of that by a hub that ended. Locked. */
@@ -420,10 +422,12 @@ static int roll_back(struct group *g, char *reason)
 	f.state = FAILOVER_NONE;
 	err = say(g, &f, g->generation, g->admitted, reason);
 	hub_step(g->hub, "rolled back");
-	if (!err)
-		hub_say(g->hub, LOG_NOTICE, "group %s: the fail-over is rolled back; its source may go on, at generation %" PRIu64,
-			g->name, g->generation);
-	return err;
+	if (err)
+		return err;
+	hub_say(g->hub, LOG_NOTICE, "group %s: the fail-over is rolled back; its source may go on, at generation %" PRIu64,
+		g->name, g->generation);
+	hubgroup_event(g, "rolled-back", 0, 0, "generation %" PRIu64, g->generation);
+	return 0;
 }
 
 /* A group in a state in which that can be done, locked; or NULL, and *err says why. */

@@ -31,6 +31,15 @@ static const char usage_text[] =
 "                       --bytes or --default, from now on\n"
 "  forget GROUP         remove a group with all of its history\n"
 "\n"
+"  test start GROUP --at POINT   the group's volumes at a point, to be written to;\n"
+"                       the replica is not touched, and replication goes on\n"
+"  test stop TEST       end it, with its result: --passed or --failed\n"
+"  test list            the tests that there are\n"
+"  failover GROUP --at POINT     let the VM run on live/GROUP/VOLUME; from now on\n"
+"                       its old source can change nothing here\n"
+"  commit GROUP         keep what was written since\n"
+"  rollback GROUP       forget what was written since\n"
+"\n"
 "  -d, --dir DIR        of the hub (" DIR_DEFAULT ")\n"
 "      --control PATH   its control socket (DIR/control)\n"
 "      --json           as JSON, with everything that is known\n"
@@ -41,13 +50,21 @@ static const char usage_text[] =
 "      --bytes SIZE     retention: of the journal, such as 20G (0: no limit)\n"
 "      --default        retention: as the hub has it for all groups\n"
 "      --yes            forget: do not ask\n"
+"      --at POINT       latest, a position, a time or a label, as behind the @ of\n"
+"                       a view's name\n"
+"      --max-bytes SIZE test start: at most so much can be written\n"
+"      --passed, --failed, --note TEXT  test stop: what points will show\n"
+"      --planned        failover: only if the source has ended, with all it had\n"
+"      --partial        failover: without volumes that cannot be used at that point\n"
+"      --commit-after DURATION  failover: it commits by itself then\n"
 "\n"
 "  -h, --help           show this\n"
 "  -V, --version        show the version\n"
 "\n"
 "Exit status: 0 done, 1 failure, 2 wrong usage.  More in rephubctl(8).\n";
 
-enum option_id { OPT_CONTROL = 256, OPT_JSON, OPT_MOST, OPT_TIMED, OPT_AGE, OPT_BYTES, OPT_DEFAULT, OPT_YES };
+enum option_id { OPT_CONTROL = 256, OPT_JSON, OPT_MOST, OPT_TIMED, OPT_AGE, OPT_BYTES, OPT_DEFAULT, OPT_YES,
+	OPT_AT, OPT_MAX, OPT_PASSED, OPT_FAILED, OPT_NOTE, OPT_PLANNED, OPT_PARTIAL, OPT_COMMIT };
 
 static const struct option options[] = {
 	{ "dir",	required_argument, NULL, 'd' },
@@ -60,6 +77,14 @@ static const struct option options[] = {
 	{ "bytes",	required_argument, NULL, OPT_BYTES },
 	{ "default",	no_argument, NULL, OPT_DEFAULT },
 	{ "yes",	no_argument, NULL, OPT_YES },
+	{ "at",		required_argument, NULL, OPT_AT },
+	{ "max-bytes",	required_argument, NULL, OPT_MAX },
+	{ "passed",	no_argument, NULL, OPT_PASSED },
+	{ "failed",	no_argument, NULL, OPT_FAILED },
+	{ "note",	required_argument, NULL, OPT_NOTE },
+	{ "planned",	no_argument, NULL, OPT_PLANNED },
+	{ "partial",	no_argument, NULL, OPT_PARTIAL },
+	{ "commit-after", required_argument, NULL, OPT_COMMIT },
 	{ "help",	no_argument, NULL, 'h' },
 	{ "version",	no_argument, NULL, 'V' },
 	{ NULL, 0, NULL, 0 }
@@ -67,7 +92,7 @@ static const struct option options[] = {
 
 static struct options cfg = { .dir = DIR_DEFAULT, .most = 20 };
 
-enum wants_group { NO_GROUP, MAY_GROUP, GROUP };
+enum wants_group { NO_GROUP, MAY_GROUP, GROUP, TEST };
 
 static const struct command {
 	const char *name;
@@ -83,6 +108,12 @@ static const struct command {
 	{ "events",	MAY_GROUP,	WITH_MOST | WITH_FOLLOW, show_events },
 	{ "retention",	GROUP,		WITH_RETENTION,		do_retention },
 	{ "forget",	GROUP,		WITH_YES,		do_forget },
+	{ "test start",	GROUP,		WITH_AT | WITH_BYTES,	test_start },
+	{ "test stop",	TEST,		WITH_RESULT,		test_stop },
+	{ "test list",	NO_GROUP,	0,			test_list },
+	{ "failover",	GROUP,		WITH_AT | WITH_ORDER,	do_failover },
+	{ "commit",	GROUP,		0,			do_commit },
+	{ "rollback",	GROUP,		0,			do_rollback },
 };
 
 #define NR_COMMANDS	(sizeof(commands) / sizeof(commands[0]))
@@ -177,6 +208,41 @@ static void parse_option(int c, char **argv)
 		cfg.to_default = true;
 		cfg.given |= WITH_RETENTION;
 		break;
+	case OPT_AT:
+		cfg.at = optarg;
+		cfg.given |= WITH_AT;
+		break;
+	case OPT_MAX:
+		if (!parse_size(optarg, &n) || !n || n > INT64_MAX)
+			usage_error("--max-bytes '%s': expected a size such as 512M or 20G", optarg);
+		cfg.bytes = optarg;
+		cfg.given |= WITH_BYTES;
+		break;
+	case OPT_PASSED:
+	case OPT_FAILED:
+		if (cfg.result)
+			usage_error("expected --passed or --failed once");
+		cfg.result = c == OPT_PASSED ? "passed" : "failed";
+		cfg.given |= WITH_RESULT;
+		break;
+	case OPT_NOTE:
+		cfg.note = optarg;
+		cfg.given |= WITH_RESULT;
+		break;
+	case OPT_PLANNED:
+		cfg.planned = true;
+		cfg.given |= WITH_ORDER;
+		break;
+	case OPT_PARTIAL:
+		cfg.partial = true;
+		cfg.given |= WITH_ORDER;
+		break;
+	case OPT_COMMIT:
+		if (!parse_duration(optarg, &n) || n < NSEC_PER_SEC)
+			usage_error("--commit-after '%s': expected a duration of whole seconds such as 30min or 36h", optarg);
+		cfg.age = optarg;
+		cfg.given |= WITH_ORDER;
+		break;
 	case OPT_YES:
 		cfg.yes = true;
 		cfg.given |= WITH_YES;
@@ -189,6 +255,7 @@ static void parse_option(int c, char **argv)
 static const struct command *parse_options(int argc, char **argv)
 {
 	const struct command *cmd = NULL;
+	char name[32];
 	int c, nr;
 	size_t i;
 
@@ -197,22 +264,34 @@ static const struct command *parse_options(int argc, char **argv)
 		parse_option(c, argv);
 	if (optind == argc)
 		usage_error("expected %s", command_names());
+	/* test has words of its own */
+	snprintf(name, sizeof(name), "%s", argv[optind]);
+	if (!strcmp(name, "test") && optind + 1 < argc)
+		snprintf(name, sizeof(name), "test %s", argv[++optind]);
 	for (i = 0; i < NR_COMMANDS; i++)
-		if (!strcmp(argv[optind], commands[i].name))
+		if (!strcmp(name, commands[i].name))
 			cmd = &commands[i];
 	if (!cmd)
-		usage_error("'%s': expected %s", argv[optind], command_names());
+		usage_error("'%s': expected %s", name, command_names());
 	nr = argc - optind - 1;
-	if (nr > (cmd->group == NO_GROUP ? 0 : 1) || (!nr && cmd->group == GROUP))
+	if (nr > (cmd->group == NO_GROUP ? 0 : 1) || (!nr && cmd->group >= GROUP))
 		usage_error("%s: expected %s behind it", cmd->name, cmd->group == NO_GROUP ? "nothing" :
-			    cmd->group == GROUP ? "a group, and nothing more" : "a group, or nothing");
+			    cmd->group == GROUP ? "a group, and nothing more" :
+			    cmd->group == TEST ? "a test, and nothing more" : "a group, or nothing");
 	if (nr)
 		cfg.group = argv[optind + 1];
 	if (cfg.given & ~cmd->with)
 		usage_error("%s does not know %s", cmd->name,
 			    cfg.given & ~cmd->with & WITH_MOST ? "--most" : cfg.given & ~cmd->with & WITH_TIMED ? "--timed" :
 			    cfg.given & ~cmd->with & WITH_FOLLOW ? "--follow" : cfg.given & ~cmd->with & WITH_YES ? "--yes" :
+			    cfg.given & ~cmd->with & WITH_AT ? "--at" : cfg.given & ~cmd->with & WITH_BYTES ? "--max-bytes" :
+			    cfg.given & ~cmd->with & WITH_RESULT ? "--passed, --failed or --note" :
+			    cfg.given & ~cmd->with & WITH_ORDER ? "--planned, --partial or --commit-after" :
 			    "--age, --bytes or --default");
+	if (cmd->with & WITH_AT && !cfg.at)
+		usage_error("%s: expected --at POINT, such as --at latest", cmd->name);
+	if (cfg.note && !cfg.result)
+		usage_error("--note: expected it with --passed or --failed");
 	if (cmd->with & WITH_TIMED && cfg.most > POINTS_MOST)
 		usage_error("--most %" PRIu64 ": expected at most %u points", cfg.most, POINTS_MOST);
 	if (cfg.to_default && (cfg.age || cfg.bytes))

@@ -19,11 +19,15 @@ enum option_bit {
 	WITH_FOLLOW	= 1 << 2,
 	WITH_RETENTION	= 1 << 3,
 	WITH_YES	= 1 << 4,
+	WITH_AT		= 1 << 5,
+	WITH_RESULT	= 1 << 6,	/* --passed, --failed, --note */
+	WITH_ORDER	= 1 << 7,	/* --planned, --partial, --commit-after */
+	WITH_BYTES	= 1 << 8,
 };
 
 /*
  * struct options - what was said on the command line
- * @group:	NULL: none
+ * @group:	NULL: none; of test stop the test
  * @given:	enum option_bit, of those that were said
  * @age, @bytes: texts that are sound; NULL: not said
  */
@@ -34,6 +38,8 @@ struct options {
 	bool json, timed, follow, yes, to_default;
 	uint64_t most;
 	const char *age, *bytes;
+	const char *at, *result, *note;
+	bool planned, partial;
 };
 
 /* struct hub - a connection, and what was asked for */
@@ -60,5 +66,13 @@ int show_space(struct hub *h);
 int show_events(struct hub *h);
 int do_retention(struct hub *h);
 int do_forget(struct hub *h);
+
+/* recover.c */
+int test_start(struct hub *h);
+int test_stop(struct hub *h);
+int test_list(struct hub *h);
+int do_failover(struct hub *h);
+int do_commit(struct hub *h);
+int do_rollback(struct hub *h);
 
 #endif /* REPHUBCTL_H */
