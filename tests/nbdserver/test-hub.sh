@@ -161,6 +161,61 @@ check "... with its files" wait_for 20 no_groups
 check "... and can come anew" hubfeed "$SOCKET" vm0 4
 check "--yes does not ask" ctl forget vm0 --yes
 check "... and it is told" grep -q 'vm0 .*forgotten' <(ctl events)
+started() { # the id of the test
+	ctl --json test list | sed -n 's/.*"test": *"\([^"]*\)".*/\1/p'
+}
+first_mib() { # EXPORT
+	nbdcopy "$(uri "$1")" "$TMP/copy" && cmp -s -n 1048576 "$TMP/copy" "$TMP/mib"
+}
+put_mib() { # EXPORT
+	nbdcopy "$TMP/mib" "$(uri "$1")"
+}
+dd if=/dev/urandom of="$TMP/mib" bs=1M count=1 status=none
+check "another group" hubfeed "$SOCKET" vm0 16
+latest=$(newest)
+after=$(sum_of "view/vm0/disk0@$latest")
+check "test: its words are asked for" ctl_fails 2 'test start, test stop, test list' test
+check "... and its point" ctl_fails 2 'expected --at POINT' test start vm0
+check "... a group that is there" ctl_fails 1 'no group vm1' test start vm1 --at latest
+check "... a point that is there" ctl_fails 1 'nonesuch' test start vm0 --at nonesuch
+check "a test is started" ctl test start vm0 --at "$latest" --max-bytes 4M
+test=$(started)
+check "... it is the disk of then" [ "$(sum_of "test/$test/disk0")" = "$after" ]
+check "... and can be written" put_mib "test/$test/disk0"
+check "... so it reads" first_mib "test/$test/disk0"
+check "... not without end" not nbdcopy "$TMP/copy" "$(uri "test/$test/disk0")"
+check "nothing else was touched" [ "$(sum_of "view/vm0/disk0@$latest")" = "$after" ]
+check "replication goes on" hubfeed "$SOCKET" vm0 1
+stop_hub KILL
+start_hub --segment 8M
+check "the test is there again" first_mib "test/$test/disk0"
+check "a note is one line" ctl_fails 1 'expected one line' test stop "$test" --passed --note "$(printf 'a\nb')"
+check "the test is stopped" ctl test stop "$test" --passed --note 'it boots'
+check "... and is gone" not nbdinfo "$(uri "test/$test/disk0")"
+check "... its point is marked" grep -q 'tested  *passed: .*it boots' <(ctl points vm0)
+latest=$(newest)
+after=$(sum_of "view/vm0/disk0@$latest")
+check "live is not there" not nbdinfo "$(uri live/vm0/disk0)"
+check "no commit without a fail-over" ctl_fails 1 'not failed over' commit vm0
+check "planned: the source has to have ended" ctl_fails 1 'has not said that it ended' failover vm0 --at latest --planned
+check "failover" ctl failover vm0 --at latest
+check "... live is the disk" [ "$(sum_of live/vm0/disk0)" = "$after" ]
+check "... and can be written" put_mib live/vm0/disk0
+check "the old source is fenced" not hubfeed "$SOCKET" vm0 1
+check "no second fail-over" ctl_fails 1 'failed over already' failover vm0 --at latest
+check "a group that is failed over is not forgotten" ctl_fails 1 'roll it back' forget vm0 --yes
+stop_hub KILL
+start_hub --segment 8M
+check "after the hub's end live is there" first_mib live/vm0/disk0
+check "rollback" ctl rollback vm0
+check "... nothing is left" [ "$(sum_of view/vm0/disk0@latest)" = "$after" ]
+check "failover again" ctl failover vm0 --at "$latest"
+put_mib live/vm0/disk0 || die "live cannot be written"
+check "commit" ctl commit vm0
+check "... all is kept" first_mib view/vm0/disk0@latest
+check "... and no way back" ctl_fails 1 'committed' rollback vm0
+check "all that is told" [ "$(ctl events vm0 --most 40 | grep -cE 'test-started|test-stopped|failed-over|rolled-back|committed')" = 6 ]
+check "what was before is there" [ "$(sum_of "view/vm0/disk0@$latest")" = "$after" ]
 stop_hub TERM
 rm "$HUB/hub"
 check "without its identity the directory is refused" ends_with 1 'no identity' "$HUB" --dir "$HUB" --listen "$SOCKET"

@@ -24,7 +24,10 @@ static void add_group(void *data, const struct hub_group_info *g)
 	put_number(o, "segments", g->segments);
 	put_number(o, "records", g->records);
 	put_number(o, "views", g->views);
-	put_failover(o, g);
+	put_text(o, "failover", g->failover);
+	put_time(o, "fenced-since", g->fenced_since);
+	put_time(o, "commit-at", g->commit_at);
+	put_number(o, "live-users", g->live_users);
 	put_text(o, "trouble", g->trouble);
 	json_object_array_add(data, o);
 }
@@ -137,38 +140,40 @@ static const struct argument retention_arguments[] = {
 	{ "default", ARG_BOOL, false },
 	{ NULL, ARG_END, false }
 };
+static const struct argument points_arguments[] = {
+	{ "group", ARG_NAME, true },
+	{ "most", ARG_COUNT, false },
+	{ "timed", ARG_BOOL, false },
+	{ NULL, ARG_END, false }
+};
+
+static const struct argument test_start_arguments[] = {
+	{ "group", ARG_NAME, true },
+	{ "point", ARG_TEXT, true },
+	{ "bytes", ARG_COUNT, false },
+	{ NULL, ARG_END, false }
+};
+static const struct argument test_stop_arguments[] = {
+	{ "test", ARG_TEXT, true },
+	{ "passed", ARG_BOOL, false },
+	{ "note", ARG_TEXT, false },
+	{ NULL, ARG_END, false }
+};
 static const struct argument failover_arguments[] = {
 	{ "group", ARG_NAME, true },
-	{ "at", ARG_TEXT, true },
+	{ "point", ARG_TEXT, true },
 	{ "planned", ARG_BOOL, false },
 	{ "partial", ARG_BOOL, false },
 	{ "commit-after", ARG_COUNT, false },
 	{ NULL, ARG_END, false }
 };
-static const struct argument start_arguments[] = {
-	{ "group", ARG_NAME, true },
-	{ "at", ARG_TEXT, true },
-	{ "max-bytes", ARG_COUNT, false },
-	{ NULL, ARG_END, false }
-};
-static const struct argument stop_arguments[] = {
-	{ "id", ARG_NAME, true },
-	{ "result", ARG_TEXT, false },
-	{ "note", ARG_TEXT, false },
-	{ NULL, ARG_END, false }
-};
+
 static const struct argument changed_arguments[] = {
 	{ "group", ARG_NAME, true },
 	{ "volume", ARG_NAME, true },
 	{ "since", ARG_TEXT, true },
 	{ "from", ARG_COUNT, false },
 	{ "most", ARG_COUNT, false },
-	{ NULL, ARG_END, false }
-};
-static const struct argument points_arguments[] = {
-	{ "group", ARG_NAME, true },
-	{ "most", ARG_COUNT, false },
-	{ "timed", ARG_BOOL, false },
 	{ NULL, ARG_END, false }
 };
 
@@ -183,12 +188,12 @@ const struct command hub_commands[] = {
 	{ "query-retention", group_argument, query_retention },
 	{ "set-retention", retention_arguments, set_retention },
 	{ "forget", group_argument, forget },
+	{ "query-tests", no_arguments, query_tests },
+	{ "test-start", test_start_arguments, test_start },
+	{ "test-stop", test_stop_arguments, test_stop },
 	{ "failover", failover_arguments, failover },
 	{ "commit", group_argument, commit },
 	{ "rollback", group_argument, rollback },
-	{ "test-start", start_arguments, test_start },
-	{ "test-stop", stop_arguments, test_stop },
-	{ "query-tests", no_arguments, query_tests },
 	{ "query-changed", changed_arguments, query_changed },
 	{ NULL, NULL, NULL }
 };

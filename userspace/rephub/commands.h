@@ -21,16 +21,13 @@ void query_retention(void *owner, struct call *call, struct json_object *argumen
 void set_retention(void *owner, struct call *call, struct json_object *arguments);
 void forget(void *owner, struct call *call, struct json_object *arguments);
 
-/* failover-commands.c */
-struct hub_group_info;
-
-void put_failover(struct json_object *o, const struct hub_group_info *g);
-void failover(void *owner, struct call *call, struct json_object *arguments);
-void commit(void *owner, struct call *call, struct json_object *arguments);
-void rollback(void *owner, struct call *call, struct json_object *arguments);
+/* recovery.c */
 void query_tests(void *owner, struct call *call, struct json_object *arguments);
 void test_start(void *owner, struct call *call, struct json_object *arguments);
 void test_stop(void *owner, struct call *call, struct json_object *arguments);
+void failover(void *owner, struct call *call, struct json_object *arguments);
+void commit(void *owner, struct call *call, struct json_object *arguments);
+void rollback(void *owner, struct call *call, struct json_object *arguments);
 void query_changed(void *owner, struct call *call, struct json_object *arguments);
 
 #endif /* REPHUB_COMMANDS_H */

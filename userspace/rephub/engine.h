@@ -80,6 +80,7 @@ struct tested {
  * @trouble:	what a person should know of; empty: nothing
  * @keep:	how much of the journal; not own: what holds for all
  * @rate:	of what comes, see space.c
+ * @scratch:	it is the log of a test, of which nothing is told as an event
  * @forgotten:	it was taken away, and is of no use but to be freed at the hub's end
  * @admitted:	a generation of an agent that counts as the present one, for its fail-over was rolled
  *		back; 0: none
@@ -115,7 +116,7 @@ struct group {
 	char trouble[SEGMENT_ERROR_MAX];
 	struct hub_retention keep;
 	struct { uint64_t offset, when; double bytes; } rate;
-	bool forgotten;
+	bool scratch, forgotten;
 	uint64_t admitted;
 	struct failover failover;
 	bool stopping, unsure, torn;
@@ -156,7 +157,11 @@ struct hub {
 };
 
 /* Something of a group happened: what, incarnation, seq, a format and more. */
-#define hubgroup_event(g, ...)	events_add((g)->hub->events, (g)->name, __VA_ARGS__)
+#define hubgroup_event(g, ...) \
+	do { \
+		if (!(g)->scratch) \
+			events_add((g)->hub->events, (g)->name, __VA_ARGS__); \
+	} while (0)
 
 void hub_say(const struct hub *hub, int priority, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));

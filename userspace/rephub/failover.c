@@ -388,7 +388,7 @@ static int commit(struct group *g, char *reason)
 	if (err)
 		return err;
 	hub_say(g->hub, LOG_NOTICE, "group %s: the fail-over is committed, at generation %" PRIu64, g->name, g->generation);
-	hubgroup_event(g, "committed", g->durable.incarnation, g->durable.seq, "generation %" PRIu64, g->generation);
+	hubgroup_event(g, "committed", 0, 0, "generation %" PRIu64, g->generation);
 	return 0;
 }
 
@@ -426,7 +426,7 @@ static int roll_back(struct group *g, char *reason)
 		return err;
 	hub_say(g->hub, LOG_NOTICE, "group %s: the fail-over is rolled back; its source may go on, at generation %" PRIu64,
 		g->name, g->generation);
-	hubgroup_event(g, "rolled-back", g->durable.incarnation, g->durable.seq, "generation %" PRIu64, g->generation);
+	hubgroup_event(g, "rolled-back", 0, 0, "generation %" PRIu64, g->generation);
 	return 0;
 }
 
@@ -514,6 +514,10 @@ bool failover_ended(struct group *g, char *reason)
 
 	if (f.state == FAILOVER_NONE)
 		return true;
+	if (f.state != FAILOVER_COMMITTED) {
+		snprintf(reason, HUB_REASON_MAX, "the group is failed over");
+		return false;
+	}
 	if (g->live && overlay_users(g->live)) {
 		snprintf(reason, HUB_REASON_MAX, "its live volumes are in use here, %u times", overlay_users(g->live));
 		return false;
@@ -525,7 +529,7 @@ bool failover_ended(struct group *g, char *reason)
 	if (g->live)
 		overlay_end(g->live, "the group's agent has it again");
 	hub_say(g->hub, LOG_NOTICE, "group %s: the fail-over has ended: its agent writes again", g->name);
-	hubgroup_event(g, "live-ended", g->durable.incarnation, g->durable.seq, "its agent writes again");
+	hubgroup_event(g, "live-ended", 0, 0, "its agent writes again");
 	return true;
 }
 

@@ -94,11 +94,14 @@ static int in_use(const struct group *g, char *reason)
 {
 	if (g->session)
 		snprintf(reason, HUB_REASON_MAX, "its agent is connected: end its protection first, or another hub's address for it");
+	else if (g->failover.state == FAILOVER_LIVE || g->failover.state == FAILOVER_ROLLBACK)
+		snprintf(reason, HUB_REASON_MAX, "it is failed over: commit that, or roll it back, first");
+	else if (g->live)
+		snprintf(reason, HUB_REASON_MAX, "it was failed over, and its volumes are to be had at live/%s until its agent is back",
+			 g->name);
 	else if (g->nr_views)
 		snprintf(reason, HUB_REASON_MAX, "%u %s of it open: rephubctl views", g->nr_views,
 			 g->nr_views == 1 ? "view is" : "views are");
-	else if (g->failover.state == FAILOVER_LIVE || g->failover.state == FAILOVER_ROLLBACK)
-		snprintf(reason, HUB_REASON_MAX, "it is failed over: commit that, or roll it back, first");
 	else if (g->folding)
 		snprintf(reason, HUB_REASON_MAX, "a segment of it is being folded: try again in a moment");
 	else

@@ -459,6 +459,7 @@ struct group *hubgroup_open(struct hub *hub, int dir, const char *name, char *er
 		return NULL;
 	}
 	g->hub = hub;
+	g->scratch = dir != hub->groups;
 	pthread_mutex_init(&g->lock, NULL);
 	LIST_INIT(&g->views);
 	LIST_INIT(&g->tests);

@@ -335,11 +335,11 @@ int hub_test_start(struct hub *hub, const char *group, const char *point, uint64
 	close(tests);
 	pthread_mutex_lock(&g->lock);
 	LIST_INSERT_HEAD(&g->tests, t, link);
+	hubgroup_event(g, "test-started", t->file.incarnation, t->file.seq, "test %s", t->id);
 	pthread_mutex_unlock(&g->lock);
 	memcpy(id, t->id, HUB_TEST_ID);
 	hub_say(hub, LOG_NOTICE, "group %s: test %s at %016" PRIx64 ":%" PRIu64, g->name, id, t->file.incarnation,
 		t->file.seq);
-	hubgroup_event(g, "test-started", t->file.incarnation, t->file.seq, "%s", id);
 	free(r);
 	return 0;
 failed:
@@ -576,9 +576,9 @@ int hub_test_stop(struct hub *hub, const char *id, const char *result, const cha
 		return EIO;
 	}
 	LIST_REMOVE(t, link);
-	remove_test(g, t->id);
-	hubgroup_event(g, "test-stopped", t->file.incarnation, t->file.seq, "%s%s%s", t->id, result ? ": " : "",
+	hubgroup_event(g, "test-stopped", t->file.incarnation, t->file.seq, "test %s%s%s", t->id, result ? ": " : "",
 		       result ? result : "");
+	remove_test(g, t->id);
 	if (t->overlay) {
 		pthread_mutex_lock(&t->overlay->to->lock);
 		overlay_end(t->overlay, "the test was stopped");

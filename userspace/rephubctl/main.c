@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * rephubctl: asks a hub on this host what it has, tells it what to keep, and fails groups over.
+ * rephubctl: asks a hub on this host what it has, and tells it what to keep.
  */
 #include <getopt.h>
 #include <inttypes.h>
@@ -18,7 +18,7 @@
 
 static const char usage_text[] =
 "Usage: rephubctl [OPTION...] COMMAND [GROUP]\n"
-"Show what a rephub on this host has, tell it what to keep, and fail groups over.\n"
+"Show what a rephub on this host has, and tell it what to keep.\n"
 "\n"
 "  groups               its groups\n"
 "  volumes GROUP        a group's volumes\n"
@@ -31,15 +31,16 @@ static const char usage_text[] =
 "                       --bytes or --default, from now on\n"
 "  forget GROUP         remove a group with all of its history\n"
 "\n"
-"  test start GROUP     let the volumes at a point be written as test/ID/VOLUME, for\n"
-"                       a test; replication goes on. Prints the ID\n"
-"  test stop ID         end it, and forget what was written\n"
+"  test start GROUP --at POINT   the group's volumes at a point, to be written to;\n"
+"                       the replica is not touched, and replication goes on\n"
+"  test stop TEST       end it, with its result: --passed or --failed\n"
 "  test list            the tests that there are\n"
-"  failover GROUP       fence the group's source off, and let the volumes at a point\n"
-"                       be written as live/GROUP/VOLUME\n"
-"  commit GROUP         what was written there stays; there is no way back\n"
-"  rollback GROUP       nothing of it stays, and the source may go on\n"
-"  changed GROUP        what was written to a volume since a point, by whomever\n"
+"  failover GROUP --at POINT     let the VM run on live/GROUP/VOLUME; from now on\n"
+"                       its old source can change nothing here\n"
+"  commit GROUP         keep what was written since\n"
+"  rollback GROUP       forget what was written since\n"
+"  changed GROUP --since POINT --volume VOLUME\n"
+"                       which ranges were written since, by whomever\n"
 "\n"
 "  -d, --dir DIR        of the hub (" DIR_DEFAULT ")\n"
 "      --control PATH   its control socket (DIR/control)\n"
@@ -51,28 +52,23 @@ static const char usage_text[] =
 "      --bytes SIZE     retention: of the journal, such as 20G (0: no limit)\n"
 "      --default        retention: as the hub has it for all groups\n"
 "      --yes            forget: do not ask\n"
-"      --at POINT       test, failover: latest, a position, a time, or a label\n"
-"      --max-bytes SIZE test: that may be written (10G; 0: no limit)\n"
-"      --passed, --failed, --note TEXT\n"
-"                       test stop: what became of it, for the point\n"
-"      --planned        failover: once the source has ended and all has come\n"
-"      --wait DURATION  ... but no longer than that (60s)\n"
-"      --partial        failover: without volumes that cannot be used there\n"
-"      --commit-after DURATION\n"
-"                       failover: commit by itself then\n"
-"      --since POINT, --volume VOLUME\n"
-"                       changed: which is asked for\n"
+"      --at POINT       latest, a position, a time or a label, as behind the @ of\n"
+"                       a view's name\n"
+"      --max-bytes SIZE test start: at most so much can be written\n"
+"      --passed, --failed, --note TEXT  test stop: what points will show\n"
+"      --planned        failover: only if the source has ended, with all it had\n"
+"      --wait DURATION  ... wait for that, but no longer than this (0)\n"
+"      --partial        failover: without volumes that cannot be used at that point\n"
+"      --commit-after DURATION  failover: it commits by itself then\n"
 "\n"
 "  -h, --help           show this\n"
 "  -V, --version        show the version\n"
 "\n"
 "Exit status: 0 done, 1 failure, 2 wrong usage.  More in rephubctl(8).\n";
 
-enum option_id {
-	OPT_CONTROL = 256, OPT_JSON, OPT_MOST, OPT_TIMED, OPT_AGE, OPT_BYTES, OPT_DEFAULT, OPT_YES,
-	OPT_AT, OPT_LIMIT, OPT_PASSED, OPT_FAILED, OPT_NOTE, OPT_PLANNED, OPT_WAIT, OPT_PARTIAL, OPT_COMMIT_AFTER,
-	OPT_SINCE, OPT_VOLUME,
-};
+enum option_id { OPT_CONTROL = 256, OPT_JSON, OPT_MOST, OPT_TIMED, OPT_AGE, OPT_BYTES, OPT_DEFAULT, OPT_YES,
+	OPT_AT, OPT_MAX, OPT_PASSED, OPT_FAILED, OPT_NOTE, OPT_PLANNED, OPT_PARTIAL, OPT_COMMIT,
+	OPT_WAIT, OPT_SINCE, OPT_VOLUME };
 
 static const struct option options[] = {
 	{ "dir",	required_argument, NULL, 'd' },
@@ -86,14 +82,14 @@ static const struct option options[] = {
 	{ "default",	no_argument, NULL, OPT_DEFAULT },
 	{ "yes",	no_argument, NULL, OPT_YES },
 	{ "at",		required_argument, NULL, OPT_AT },
-	{ "max-bytes",	required_argument, NULL, OPT_LIMIT },
+	{ "max-bytes",	required_argument, NULL, OPT_MAX },
 	{ "passed",	no_argument, NULL, OPT_PASSED },
 	{ "failed",	no_argument, NULL, OPT_FAILED },
 	{ "note",	required_argument, NULL, OPT_NOTE },
 	{ "planned",	no_argument, NULL, OPT_PLANNED },
-	{ "wait",	required_argument, NULL, OPT_WAIT },
 	{ "partial",	no_argument, NULL, OPT_PARTIAL },
-	{ "commit-after", required_argument, NULL, OPT_COMMIT_AFTER },
+	{ "commit-after", required_argument, NULL, OPT_COMMIT },
+	{ "wait",	required_argument, NULL, OPT_WAIT },
 	{ "since",	required_argument, NULL, OPT_SINCE },
 	{ "volume",	required_argument, NULL, OPT_VOLUME },
 	{ "help",	no_argument, NULL, 'h' },
@@ -101,9 +97,7 @@ static const struct option options[] = {
 	{ NULL, 0, NULL, 0 }
 };
 
-static struct options cfg = {
-	.dir = DIR_DEFAULT, .most = 20, .limit = UINT64_C(10) << 30, .wait = 60 * NSEC_PER_SEC,
-};
+static struct options cfg = { .dir = DIR_DEFAULT, .most = 20 };
 
 enum wants_group { NO_GROUP, MAY_GROUP, GROUP, TEST };
 
@@ -121,9 +115,9 @@ static const struct command {
 	{ "events",	MAY_GROUP,	WITH_MOST | WITH_FOLLOW, show_events },
 	{ "retention",	GROUP,		WITH_RETENTION,		do_retention },
 	{ "forget",	GROUP,		WITH_YES,		do_forget },
-	{ "test start",	GROUP,		WITH_AT | WITH_LIMIT,	do_test_start },
-	{ "test stop",	TEST,		WITH_RESULT,		do_test_stop },
-	{ "test list",	NO_GROUP,	0,			show_tests },
+	{ "test start",	GROUP,		WITH_AT | WITH_BYTES,	test_start },
+	{ "test stop",	TEST,		WITH_RESULT,		test_stop },
+	{ "test list",	NO_GROUP,	0,			test_list },
 	{ "failover",	GROUP,		WITH_AT | WITH_ORDER,	do_failover },
 	{ "commit",	GROUP,		0,			do_commit },
 	{ "rollback",	GROUP,		0,			do_rollback },
@@ -170,7 +164,7 @@ struct json_object *hub_ask(struct hub *h, const char *command, struct json_obje
 
 static const char *command_names(void)
 {
-	static char text[512];
+	static char text[256];
 	size_t i;
 
 	for (i = 0; i < NR_COMMANDS; i++)
@@ -179,60 +173,10 @@ static const char *command_names(void)
 	return text;
 }
 
-/* Those of tests and fail-over. Return whether it is one. */
-static bool parse_failover_option(int c)
-{
-	static const struct { int c; unsigned int with; const char **text; bool *yes; } plain[] = {
-		{ OPT_AT, WITH_AT, &cfg.at, NULL }, { OPT_NOTE, WITH_RESULT, &cfg.note, NULL },
-		{ OPT_SINCE, WITH_SINCE, &cfg.since, NULL }, { OPT_VOLUME, WITH_SINCE, &cfg.volume, NULL },
-		{ OPT_PLANNED, WITH_ORDER, NULL, &cfg.planned }, { OPT_PARTIAL, WITH_ORDER, NULL, &cfg.partial },
-	};
-	size_t i;
-
-	for (i = 0; i < sizeof(plain) / sizeof(plain[0]); i++) {
-		if (plain[i].c != c)
-			continue;
-		cfg.given |= plain[i].with;
-		if (plain[i].text)
-			*plain[i].text = optarg;
-		else
-			*plain[i].yes = true;
-		return true;
-	}
-	switch (c) {
-	case OPT_LIMIT:
-		if (!parse_size(optarg, &cfg.limit) || (cfg.limit && cfg.limit < MIB) || cfg.limit > INT64_MAX)
-			usage_error("--max-bytes '%s': expected a size such as 512M or 20G, or 0", optarg);
-		cfg.given |= WITH_LIMIT;
-		return true;
-	case OPT_PASSED:
-	case OPT_FAILED:
-		if (cfg.result)
-			usage_error("expected one of --passed and --failed");
-		cfg.result = c == OPT_PASSED ? "passed" : "failed";
-		cfg.given |= WITH_RESULT;
-		return true;
-	case OPT_WAIT:
-		if (!parse_duration(optarg, &cfg.wait))
-			usage_error("--wait '%s': expected a duration such as 30s or 5min", optarg);
-		cfg.given |= WITH_ORDER;
-		return true;
-	case OPT_COMMIT_AFTER:
-		if (!parse_duration(optarg, &cfg.commit_after) || cfg.commit_after < NSEC_PER_SEC)
-			usage_error("--commit-after '%s': expected a duration of whole seconds such as 30min or 24h", optarg);
-		cfg.given |= WITH_ORDER;
-		return true;
-	default:
-		return false;
-	}
-}
-
 static void parse_option(int c, char **argv)
 {
 	uint64_t n;
 
-	if (parse_failover_option(c))
-		return;
 	switch (c) {
 	case 'd':
 		cfg.dir = optarg;
@@ -272,6 +216,54 @@ static void parse_option(int c, char **argv)
 		cfg.to_default = true;
 		cfg.given |= WITH_RETENTION;
 		break;
+	case OPT_AT:
+		cfg.at = optarg;
+		cfg.given |= WITH_AT;
+		break;
+	case OPT_MAX:
+		if (!parse_size(optarg, &n) || !n || n > INT64_MAX)
+			usage_error("--max-bytes '%s': expected a size such as 512M or 20G", optarg);
+		cfg.bytes = optarg;
+		cfg.given |= WITH_BYTES;
+		break;
+	case OPT_PASSED:
+	case OPT_FAILED:
+		if (cfg.result)
+			usage_error("expected --passed or --failed once");
+		cfg.result = c == OPT_PASSED ? "passed" : "failed";
+		cfg.given |= WITH_RESULT;
+		break;
+	case OPT_NOTE:
+		cfg.note = optarg;
+		cfg.given |= WITH_RESULT;
+		break;
+	case OPT_PLANNED:
+		cfg.planned = true;
+		cfg.given |= WITH_ORDER;
+		break;
+	case OPT_PARTIAL:
+		cfg.partial = true;
+		cfg.given |= WITH_ORDER;
+		break;
+	case OPT_COMMIT:
+		if (!parse_duration(optarg, &n) || n < NSEC_PER_SEC)
+			usage_error("--commit-after '%s': expected a duration of whole seconds such as 30min or 36h", optarg);
+		cfg.age = optarg;
+		cfg.given |= WITH_ORDER;
+		break;
+	case OPT_WAIT:
+		if (!parse_duration(optarg, &cfg.wait))
+			usage_error("--wait '%s': expected a duration such as 30s or 5min", optarg);
+		cfg.given |= WITH_ORDER;
+		break;
+	case OPT_SINCE:
+		cfg.since = optarg;
+		cfg.given |= WITH_SINCE;
+		break;
+	case OPT_VOLUME:
+		cfg.volume = optarg;
+		cfg.given |= WITH_SINCE;
+		break;
 	case OPT_YES:
 		cfg.yes = true;
 		cfg.given |= WITH_YES;
@@ -283,14 +275,8 @@ static void parse_option(int c, char **argv)
 
 static const struct command *parse_options(int argc, char **argv)
 {
-	static const struct { unsigned int with; const char *names; } with_names[] = {
-		{ WITH_MOST, "--most" }, { WITH_TIMED, "--timed" }, { WITH_FOLLOW, "--follow" }, { WITH_YES, "--yes" },
-		{ WITH_RETENTION, "--age, --bytes or --default" }, { WITH_AT, "--at" }, { WITH_LIMIT, "--max-bytes" },
-		{ WITH_ORDER, "--planned, --wait, --partial or --commit-after" },
-		{ WITH_RESULT, "--passed, --failed or --note" }, { WITH_SINCE, "--since or --volume" },
-	};
 	const struct command *cmd = NULL;
-	char word[40];
+	char name[32];
 	int c, nr;
 	size_t i;
 
@@ -299,30 +285,39 @@ static const struct command *parse_options(int argc, char **argv)
 		parse_option(c, argv);
 	if (optind == argc)
 		usage_error("expected %s", command_names());
-	if (!strcmp(argv[optind], "test"))
-		snprintf(word, sizeof(word), "test %.20s", optind + 1 < argc ? argv[optind + 1] : "");
-	else
-		snprintf(word, sizeof(word), "%.30s", argv[optind]);
+	/* test has words of its own */
+	snprintf(name, sizeof(name), "%s", argv[optind]);
+	if (!strcmp(name, "test") && optind + 1 < argc)
+		snprintf(name, sizeof(name), "test %s", argv[++optind]);
 	for (i = 0; i < NR_COMMANDS; i++)
-		if (!strcmp(word, commands[i].name))
+		if (!strcmp(name, commands[i].name))
 			cmd = &commands[i];
 	if (!cmd)
-		usage_error("'%s': expected %s", word, command_names());
-	optind += strchr(word, ' ') ? 2 : 1;
-	nr = argc - optind;
+		usage_error("'%s': expected %s", name, command_names());
+	nr = argc - optind - 1;
 	if (nr > (cmd->group == NO_GROUP ? 0 : 1) || (!nr && cmd->group >= GROUP))
 		usage_error("%s: expected %s behind it", cmd->name, cmd->group == NO_GROUP ? "nothing" :
-			    cmd->group == GROUP ? "a group, and nothing more" : cmd->group == TEST ?
-			    "the id of a test, and nothing more" : "a group, or nothing");
+			    cmd->group == GROUP ? "a group, and nothing more" :
+			    cmd->group == TEST ? "a test, and nothing more" : "a group, or nothing");
 	if (nr)
-		cfg.group = argv[optind];
-	for (i = 0; i < sizeof(with_names) / sizeof(with_names[0]); i++)
-		if (cfg.given & ~cmd->with & with_names[i].with)
-			usage_error("%s does not know %s", cmd->name, with_names[i].names);
+		cfg.group = argv[optind + 1];
+	if (cfg.given & ~cmd->with)
+		usage_error("%s does not know %s", cmd->name,
+			    cfg.given & ~cmd->with & WITH_MOST ? "--most" : cfg.given & ~cmd->with & WITH_TIMED ? "--timed" :
+			    cfg.given & ~cmd->with & WITH_FOLLOW ? "--follow" : cfg.given & ~cmd->with & WITH_YES ? "--yes" :
+			    cfg.given & ~cmd->with & WITH_AT ? "--at" : cfg.given & ~cmd->with & WITH_BYTES ? "--max-bytes" :
+			    cfg.given & ~cmd->with & WITH_RESULT ? "--passed, --failed or --note" :
+			    cfg.given & ~cmd->with & WITH_ORDER ? "--planned, --wait, --partial or --commit-after" :
+			    cfg.given & ~cmd->with & WITH_SINCE ? "--since or --volume" :
+			    "--age, --bytes or --default");
 	if (cmd->with & WITH_AT && !cfg.at)
 		usage_error("%s: expected --at POINT, such as --at latest", cmd->name);
 	if (cmd->with & WITH_SINCE && (!cfg.since || !cfg.volume))
 		usage_error("%s: expected --since POINT and --volume VOLUME", cmd->name);
+	if (cfg.wait && !cfg.planned)
+		usage_error("--wait: expected it with --planned");
+	if (cfg.note && !cfg.result)
+		usage_error("--note: expected it with --passed or --failed");
 	if (cmd->with & WITH_TIMED && cfg.most > POINTS_MOST)
 		usage_error("--most %" PRIu64 ": expected at most %u points", cfg.most, POINTS_MOST);
 	if (cfg.to_default && (cfg.age || cfg.bytes))

@@ -20,19 +20,18 @@ enum option_bit {
 	WITH_RETENTION	= 1 << 3,
 	WITH_YES	= 1 << 4,
 	WITH_AT		= 1 << 5,
-	WITH_LIMIT	= 1 << 6,
-	WITH_ORDER	= 1 << 7,
-	WITH_RESULT	= 1 << 8,
-	WITH_SINCE	= 1 << 9,
+	WITH_RESULT	= 1 << 6,	/* --passed, --failed, --note */
+	WITH_ORDER	= 1 << 7,	/* --planned, --wait, --partial, --commit-after */
+	WITH_BYTES	= 1 << 8,
+	WITH_SINCE	= 1 << 9,	/* --since, --volume */
 };
 
 /*
  * struct options - what was said on the command line
- * @group:	NULL: none; of a test its id
+ * @group:	NULL: none; of test stop the test
  * @given:	enum option_bit, of those that were said
  * @age, @bytes: texts that are sound; NULL: not said
- * @at, @since, @volume, @result, @note: NULL: not said
- * @commit_after, @wait: ns
+ * @wait:	ns, for a planned move
  */
 struct options {
 	const char *dir, *control;
@@ -41,9 +40,10 @@ struct options {
 	bool json, timed, follow, yes, to_default;
 	uint64_t most;
 	const char *age, *bytes;
-	const char *at, *since, *volume, *result, *note;
+	const char *at, *result, *note;
+	const char *since, *volume;
+	uint64_t wait;
 	bool planned, partial;
-	uint64_t limit, commit_after, wait;
 };
 
 /* struct hub - a connection, and what was asked for */
@@ -60,9 +60,6 @@ struct json_object *hub_ask(struct hub *h, const char *command, struct json_obje
 const char *when(char *buf, struct json_object *o, const char *name);
 const char *text_or_null(struct json_object *o, const char *name);
 void show_json(struct json_object *o);
-int ask_and_show(struct hub *h, const char *command, struct json_object *arguments,
-		 void (*show)(struct json_object *result));
-struct json_object *of_group(const struct hub *h);
 int show_groups(struct hub *h);
 int show_volumes(struct hub *h);
 int show_points(struct hub *h);
@@ -74,13 +71,13 @@ int show_events(struct hub *h);
 int do_retention(struct hub *h);
 int do_forget(struct hub *h);
 
-/* failover.c */
+/* recover.c */
+int test_start(struct hub *h);
+int test_stop(struct hub *h);
+int test_list(struct hub *h);
 int do_failover(struct hub *h);
 int do_commit(struct hub *h);
 int do_rollback(struct hub *h);
-int do_test_start(struct hub *h);
-int do_test_stop(struct hub *h);
-int show_tests(struct hub *h);
 int show_changed(struct hub *h);
 
 #endif /* REPHUBCTL_H */

@@ -45,9 +45,9 @@ void show_json(struct json_object *o)
 	printf("%s\n", json_object_to_json_string_ext(o, JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_NOSLASHESCAPE));
 }
 
-/** ask_and_show - ask, and show what came, as JSON if so it is to be */
-int ask_and_show(struct hub *h, const char *command, struct json_object *arguments,
-		 void (*show)(struct json_object *result))
+/* Ask, and show what came, as JSON if so it is to be. */
+static int ask_and_show(struct hub *h, const char *command, struct json_object *arguments,
+			void (*show)(struct json_object *result))
 {
 	struct json_object *result = hub_ask(h, command, arguments);
 
@@ -61,8 +61,7 @@ int ask_and_show(struct hub *h, const char *command, struct json_object *argumen
 	return EXIT_SUCCESS;
 }
 
-/** of_group - arguments with the group in them */
-struct json_object *of_group(const struct hub *h)
+static struct json_object *of_group(const struct hub *h)
 {
 	struct json_object *arguments = json_object_new_object();
 
@@ -84,18 +83,17 @@ static const char *whose(struct json_object *o)
 
 static void tell_groups(struct json_object *list)
 {
-	char journal[HUMAN_MAX], base[HUMAN_MAX], oldest[WHEN_MAX], newest[WHEN_MAX], views[24], generation[24];
+	char journal[HUMAN_MAX], base[HUMAN_MAX], oldest[WHEN_MAX], newest[WHEN_MAX], views[24];
 	struct json_object *o;
 	struct table t;
 	size_t i;
 
-	table_init(&t, "lrlllrrrl");
-	table_row(&t, "GROUP", "GENERATION", "AGENT", "OLDEST POINT", "NEWEST", "JOURNAL", "BASE", "VIEWS", "NEWEST POINT");
+	table_init(&t, "llllrrrl");
+	table_row(&t, "GROUP", "AGENT", "OLDEST POINT", "NEWEST", "JOURNAL", "BASE", "VIEWS", "NEWEST POINT");
 	for (i = 0; i < length_of(list); i++) {
 		o = json_object_array_get_idx(list, i);
 		snprintf(views, sizeof(views), "%" PRIu64, get_number(o, "views"));
-		snprintf(generation, sizeof(generation), "%" PRIu64, get_number(o, "generation"));
-		table_row(&t, get_text(o, "group"), generation, whose(o),
+		table_row(&t, get_text(o, "group"), whose(o),
 			  when(oldest, o, "oldest-time"), when(newest, o, "newest-time"),
 			  human_size(journal, get_number(o, "journal-bytes")),
 			  human_size(base, get_number(o, "base-bytes")), views, text_or_null(o, "newest"));
@@ -105,6 +103,8 @@ static void tell_groups(struct json_object *list)
 		o = json_object_array_get_idx(list, i);
 		if (text_or_null(o, "trouble"))
 			printf("%s: %s\n", get_text(o, "group"), get_text(o, "trouble"));
+		if (get_number(o, "generation") > 1)
+			printf("%s: generation %" PRIu64 "\n", get_text(o, "group"), get_number(o, "generation"));
 	}
 }
 
