@@ -261,7 +261,7 @@ static int remove_devices(const struct conf *conf, const char *group)
 	if (nr < 0)
 		status = fail("%s", error);
 	for (i = 0; i < nr && !status; i++) {
-		if (!devs[i].open_count)
+		if (!is_busy(&devs[i]))
 			continue;
 		explain_busy(&devs[i], group, text, sizeof(text));
 		status = fail("%s", text);

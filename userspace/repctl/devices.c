@@ -12,6 +12,8 @@
 #include "state.h"
 #include "system.h"
 
+#define BUSY_MS	3000
+
 /**
  * load_configuration - a group's configuration, which there must be
  * @conf: out
@@ -77,6 +79,27 @@ bool is_volume(const struct dmdev *dev, const char *group, const char *volume)
 {
 	return !strcmp(dev->target, "repagent") && !strcmp(dev->table.group, group) &&
 	       !strcmp(dev->table.volume, volume);
+}
+
+static bool is_free(void *arg)
+{
+	char error[DMDEV_ERROR_MAX];
+	struct dmdev *dev = arg, now;
+
+	if (dmdev_get(dev->name, &now, error) == DMDEV_OK)
+		dev->open_count = now.open_count;
+	return !dev->open_count;
+}
+
+/**
+ * is_busy - has somebody a mapped device open?
+ * @dev: the device, whose open_count is brought up to date
+ *
+ * When the last writer has closed a device udev looks at it, which takes a moment: that is waited for.
+ */
+bool is_busy(struct dmdev *dev)
+{
+	return dev->open_count && !wait_until(is_free, dev, BUSY_MS);
 }
 
 /**

@@ -14,6 +14,7 @@ bool load_configuration(struct conf *conf, const char *group, int *status);
 void volume_table(const struct conf *conf, const struct conf_volume *v, const char *group,
 		  struct dmdev_table *table);
 bool is_volume(const struct dmdev *dev, const char *group, const char *volume);
+bool is_busy(struct dmdev *dev);
 void explain_busy(const struct dmdev *dev, const char *group, char *text, size_t size);
 int own_devices(const struct conf *conf, const char *group, struct dmdev **devs, char *error);
 int activate(const char *group, bool require, unsigned int wait_ms);

@@ -456,7 +456,7 @@ static bool is_named(const char *volume, int argc, char **argv)
 }
 
 /* All checks first: then either all of them go, or none. */
-static int check_stop(const struct dmdev *devs, int nr, const struct conf *conf, const char *group,
+static int check_stop(struct dmdev *devs, int nr, const struct conf *conf, const char *group,
 		      bool live, int argc, char **argv)
 {
 	char text[DEVICES_ERROR_MAX];
@@ -474,7 +474,7 @@ static int check_stop(const struct dmdev *devs, int nr, const struct conf *conf,
 			return fail("group %s has no volume %s\nType: repctl volumes %s", group, argv[i], group);
 	}
 	for (n = 0; n < nr && !live; n++) {
-		if (!devs[n].open_count || !is_named(devs[n].table.volume, argc, argv))
+		if (!is_named(devs[n].table.volume, argc, argv) || !is_busy(&devs[n]))
 			continue;
 		explain_busy(&devs[n], group, text, sizeof(text));
 		return fail("%s", text);
