@@ -372,7 +372,14 @@ $(fuzzers): packages
 ##: bench            what protection costs, beside other device-mapper targets, DRBD and MD
 ##: bench-nbd        reads through the NBD server, beside nbdkit's file plugin
 
-.PHONY: bench bench-nbd
+##: bench-hub        the log tap into rephub, beside the mirror tap and libnbd alone into nbdkit
+
+.PHONY: bench bench-nbd bench-hub
+bench-hub:
+	tests/packages bench
+	+$(MAKE) --no-print-directory all
+	tests/bench/hub
+
 bench-nbd:
 	tests/packages bench
 	+$(MAKE) --no-print-directory programs
