@@ -371,7 +371,6 @@ $(fuzzers): packages
 ##@ Measuring
 ##: bench            what protection costs, beside other device-mapper targets, DRBD and MD
 ##: bench-nbd        reads through the NBD server, beside nbdkit's file plugin
-
 ##: bench-hub        the log tap into rephub, beside the mirror tap and libnbd alone into nbdkit
 
 .PHONY: bench bench-nbd bench-hub

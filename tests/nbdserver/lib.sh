@@ -85,3 +85,28 @@ is_logged() { # PATTERN
 uri() { # EXPORT
 	echo "nbd+unix:///$1?socket=$SOCKET"
 }
+
+# A rephub in $HUB, and what is asked of it.
+HUB=$TMP/hub
+
+start_hub() { # OPTION...
+	rephub --dir "$HUB" --listen "$SOCKET" "$@" 2>> "$LOG" &
+	server=$!
+	wait_for 20 nbdinfo --list "nbd+unix:///?socket=$SOCKET" > /dev/null 2>&1 || die "rephub does not start: $(tail -n 3 "$LOG")"
+}
+
+stop_hub() { # SIGNAL: its exit status is in $stopped
+	kill "-$1" "$server"
+	wait "$server" 2> /dev/null
+	# shellcheck disable=SC2034 # for those who look
+	stopped=$?
+	server=
+}
+
+sum_of() { # EXPORT
+	nbdcopy "$(uri "$1")" - | sha256sum
+}
+
+ctl() {
+	rephubctl --dir "$HUB" "$@"
+}

@@ -6,28 +6,14 @@
 
 # shellcheck source=tests/nbdserver/lib.sh
 . "$(dirname "$0")/lib.sh"
-HUB=$TMP/hub
 
-start_hub() { # OPTION...
-	rephub --dir "$HUB" --listen "$SOCKET" "$@" 2>> "$LOG" &
-	server=$!
-	wait_for 20 nbdinfo --list "nbd+unix:///?socket=$SOCKET" > /dev/null 2>&1 || die "rephub does not start: $(tail -n 3 "$LOG")"
-}
-stop_hub() { # SIGNAL
-	kill "-$1" "$server"
-	wait "$server" 2> /dev/null
-	server=
-}
-sum_of() { # EXPORT
-	nbdcopy "$(uri "$1")" - | sha256sum
-}
-ctl() {
-	rephubctl --dir "$HUB" "$@"
-}
 member() { # NAME: of each object of a list, or of an object
 	python3 -c 'import json, sys
 o = json.load(sys.stdin)
 for x in o if isinstance(o, list) else [o]: print(x[sys.argv[1]])' "$1"
+}
+newest() { # position
+	ctl --json groups | member newest
 }
 says() { # WORD COMMAND...: it fails, and says this
 	local word=$1
@@ -39,10 +25,10 @@ says() { # WORD COMMAND...: it fails, and says this
 
 start_hub --segment 8M
 hubfeed "$SOCKET" vm0 24 > /dev/null || die "hubfeed"
-point=$(ctl --json groups | member newest)
+point=$(newest)
 before=$(sum_of "view/vm0/disk0@$point")
 hubfeed "$SOCKET" vm0 8 > /dev/null || die "hubfeed"
-latest=$(ctl --json groups | member newest)
+latest=$(newest)
 after=$(sum_of "view/vm0/disk0@$latest")
 check "a planned move waits for its source, for so long" says 'has not said that it ended' ctl failover vm0 --at latest --planned --wait 500ms
 check "... and says so" grep -q 'waiting: ' "$TMP/said"
@@ -54,8 +40,10 @@ check "its source is refused, and told why" says 'fenced by generation 2 since 2
 
 nbdguest "$SOCKET" live/vm0/disk0 5 > "$TMP/guest" 2>&1 &
 guest=$!
+goes_on() { [ "$(newest)" != "$was" ]; }
 for _ in 1 2 3 4 5; do
-	read -rt 0.5 <> <(:)	# a load
+	was=$(newest)
+	wait_for 30 goes_on || die "the guest does not write"
 	stop_hub KILL
 	start_hub --segment 8M
 done

@@ -6,7 +6,6 @@
 
 # shellcheck source=tests/nbdserver/lib.sh
 . "$(dirname "$0")/lib.sh"
-HUB=$TMP/hub
 
 ends_with() { # STATUS WORD EXPECTED ARGUMENT...
 	local status
@@ -18,26 +17,6 @@ ends_with() { # STATUS WORD EXPECTED ARGUMENT...
 }
 bad() { # WORD EXPECTED ARGUMENT...
 	check "refused: '${*:3}'" ends_with 2 "$@"
-}
-start_hub() { # OPTION...
-	rephub --dir "$HUB" --listen "$SOCKET" "$@" 2>> "$LOG" &
-	server=$!
-	wait_for 20 nbdinfo --list "nbd+unix:///?socket=$SOCKET" > /dev/null 2>&1 || die "rephub does not start: $(tail -n 3 "$LOG")"
-}
-stop_hub() { # SIGNAL
-	kill "-$1" "$server"
-	wait "$server" 2> /dev/null
-	stopped=$?
-	server=
-}
-uri() { # EXPORT
-	echo "nbd+unix:///$1?socket=$SOCKET"
-}
-sum_of() { # EXPORT
-	nbdcopy "$(uri "$1")" - | sha256sum
-}
-ctl() {
-	rephubctl --dir "$HUB" "$@"
 }
 exits() { # STATUS COMMAND...
 	local status

@@ -19,7 +19,8 @@
 
 #define CROWD	1000
 #define SILENT	8
-#define KINDS_LEAST	24		/* lines of nonsense, on a machine that is slow */
+#define KINDS_LEAST	24		/* lines of nonsense, on a machine that is slow ... */
+#define ERRORS_LEAST	12		/* ... and answers to them */
 #define LINE	(128 * 1024)
 #define DROPPED	60		/* s in which who does not read is dropped */
 #define SERVED	10		/* s in which a client that means well is served */
@@ -195,14 +196,14 @@ int main(int argc, char **argv)
 		push(silent[i], "{\"execute\":\"subscribe\"}\n", 24);
 	}
 	busy = join();
-	while (now() < end || ((!gone || kind < KINDS_LEAST) && now() < end + DROPPED)) {
+	while (now() < end || ((!gone || kind < KINDS_LEAST || errors < ERRORS_LEAST) && now() < end + DROPPED)) {
 		/* Each of these is an event, too, for those who do not read. */
 		for (i = 0; i < 64; i++)
 			push(busy, checkpoint, sizeof(checkpoint) - 1);
 		hear(busy);
 		for (i = 0; i < 16 * SILENT; i++)
 			gone |= !push(silent[i % SILENT], "{\"execute\":\"query-commands\"}\n", 29);
-		if (now() >= end && kind >= KINDS_LEAST) {
+		if (now() >= end && kind >= KINDS_LEAST && errors >= ERRORS_LEAST) {
 			poll(NULL, 0, 5);
 			continue;
 		}

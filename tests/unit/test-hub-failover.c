@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -15,6 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 #include <cmocka.h>
@@ -516,6 +518,7 @@ static void test_planned(void **state)
 	o.point = "latest";
 	sim_begin(&a, false);
 	assert_true(sim_add(&a, REPAGENT_REC_SHUTDOWN, 0, 0, 0));
+	assert_true(sim_add(&a, REPAGENT_REC_MAP_ERROR, 0, 0, 0));
 	sim_label(&a, "@timed");
 	assert_int_equal(sim_send(&a), 0);	/* and no flush */
 	model_at(a.next - 1, &model);
@@ -933,6 +936,37 @@ static void test_changed(void **state)
 	assert_int_equal(r.nr, 0);
 }
 
+static bool meet_rollback;
+
+/* A commit is just being synced, with no lock held: a rollback has been noted, and has yet to do its work. */
+int fdatasync(int fd)
+{
+	if (meet_rollback) {
+		meet_rollback = false;
+		pthread_mutex_lock(&vm0()->lock);
+		vm0()->failover.state = FAILOVER_ROLLBACK;
+		pthread_mutex_unlock(&vm0()->lock);
+	}
+	return (int)syscall(SYS_fdatasync, fd);
+}
+
+static void test_commit_meets_rollback(void **state)
+{
+	(void)state;
+	sim_start(&a);
+	run(&a, 5);
+	model_at(a.acked, &before);
+	model_at(a.acked, &model);
+	failed_over("latest");
+	write_many(NULL, 10, &model);
+	meet_rollback = true;
+	assert_int_equal(hub_commit(hub, "vm0", why), EBUSY);
+	assert_false(meet_rollback);
+	assert_int_equal(vm0()->failover.state, FAILOVER_ROLLBACK);
+	assert_int_equal(hub_rollback(hub, "vm0", why), 0);
+	compare_view("latest", &before);
+}
+
 /* It commits by itself. */
 static void test_commit_after(void **state)
 {
@@ -1011,6 +1045,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_power_cut, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_fold, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_changed, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_commit_meets_rollback, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_commit_after, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_test_of_live, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_seen_behind, setup, teardown),

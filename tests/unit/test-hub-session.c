@@ -284,9 +284,19 @@ static void map_record(unsigned int type)
 	assert_int_equal(sim_flush(&a), 0);
 }
 
+static void count_map(void *data, const struct hub_point_info *p)
+{
+	unsigned int *nr = data;
+
+	nr[0] += !strcmp(p->what, "map-error") && !strcmp(p->text, "disk1");
+	nr[1] += !strcmp(p->what, "map-ok") && !strcmp(p->text, "disk1");
+}
+
 /* A map that could not be written is remembered, over the hub's own end, until it can or a new life has begun. */
 static void test_map_error(void **state)
 {
+	unsigned int nr[2] = { 0, 0 };
+
 	(void)state;
 	sim_start(&a);
 	map_record(REPAGENT_REC_MAP_ERROR);
@@ -296,6 +306,9 @@ static void test_map_error(void **state)
 	assert_int_equal(sim_connect(&a), 0);
 	assert_false(a.block.owes);
 	map_record(REPAGENT_REC_MAP_ERROR);
+	assert_true(hub_points(hub, "vm0", false, 100, count_map, nr));
+	assert_int_equal(nr[0], 2);
+	assert_int_equal(nr[1], 1);
 	sim_disconnect(&a);
 	hub_close(hub);
 	hub = sim_hub(dir, 4 << 20, 0);

@@ -1070,6 +1070,29 @@ static void view_is(const struct disk *d, const char *name)
 	free(buf);
 }
 
+/* A real rephub runs, and the agent is still to be started; the hub's group is new. */
+static void begin_rephub(struct bench *b, char program[512], char dir[128], const char *name)
+{
+	int i;
+
+	if (!find_rephub(program, 512)) {
+		print_message("%s is not there\n", program);
+		skip();
+	}
+	begin(b);
+	simring_track(b->sim);
+	b->cfg.epoch.ns = 5 * NSEC_PER_MSEC;
+	b->cfg.state_dir = bench_dir;
+	bench_path(dir, 128, name);
+	unlink(bench_path(b->disk[0].image, sizeof(b->disk[0].image), "sim.hub"));
+	for (i = 0; i < 2; i++) {
+		simring_put(b->sim, REPAGENT_REC_RESYNC_BEGIN, b->disk[i].id, 0, VOLUME_SIZE, NULL);
+		simring_put(b->sim, REPAGENT_REC_ZEROES, b->disk[i].id, 0, VOLUME_SIZE, NULL);
+		simring_put(b->sim, REPAGENT_REC_RESYNC_END, b->disk[i].id, 0, 0, NULL);
+	}
+	run_rephub(b, program, dir);
+}
+
 static void test_rephub(void **state)
 {
 	char program[512], dir[128];
@@ -1077,23 +1100,8 @@ static void test_rephub(void **state)
 	int i;
 
 	(void)state;
-	if (!find_rephub(program, sizeof(program))) {
-		print_message("%s is not there\n", program);
-		skip();
-	}
-	begin(&b);
-	simring_track(b.sim);
-	b.cfg.epoch.ns = 5 * NSEC_PER_MSEC;
+	begin_rephub(&b, program, dir, "replica");
 	b.cfg.checkpoint = 50 * NSEC_PER_MSEC;
-	b.cfg.state_dir = bench_dir;
-	bench_path(dir, sizeof(dir), "replica");
-	unlink(bench_path(b.disk[0].image, sizeof(b.disk[0].image), "sim.hub"));
-	for (i = 0; i < 2; i++) {
-		simring_put(b.sim, REPAGENT_REC_RESYNC_BEGIN, b.disk[i].id, 0, VOLUME_SIZE, NULL);
-		simring_put(b.sim, REPAGENT_REC_ZEROES, b.disk[i].id, 0, VOLUME_SIZE, NULL);
-		simring_put(b.sim, REPAGENT_REC_RESYNC_END, b.disk[i].id, 0, 0, NULL);
-	}
-	run_rephub(&b, program, dir);
 	bench_start(&b);
 	for (i = 0; i < 12; i++) {
 		assert_true(simring_wait_hub(b.sim, 1, REPAGENT_REASON_NONE, 10));
@@ -1161,24 +1169,9 @@ static void test_fenced(void **state)
 	int i;
 
 	(void)state;
-	if (!find_rephub(program, sizeof(program))) {
-		print_message("%s is not there\n", program);
-		skip();
-	}
-	begin(&b);
-	simring_track(b.sim);
-	b.cfg.epoch.ns = 5 * NSEC_PER_MSEC;
+	begin_rephub(&b, program, dir, "fenced-hub");
 	b.cfg.retry_full = 50 * NSEC_PER_MSEC;
-	b.cfg.state_dir = bench_dir;
 	b.cfg.control = bench_path(path, sizeof(path), "control");
-	bench_path(dir, sizeof(dir), "fenced-hub");
-	unlink(bench_path(b.disk[0].image, sizeof(b.disk[0].image), "sim.hub"));
-	for (i = 0; i < 2; i++) {
-		simring_put(b.sim, REPAGENT_REC_RESYNC_BEGIN, b.disk[i].id, 0, VOLUME_SIZE, NULL);
-		simring_put(b.sim, REPAGENT_REC_ZEROES, b.disk[i].id, 0, VOLUME_SIZE, NULL);
-		simring_put(b.sim, REPAGENT_REC_RESYNC_END, b.disk[i].id, 0, 0, NULL);
-	}
-	run_rephub(&b, program, dir);
 	bench_start(&b);
 	bench_await(path);
 	assert_true(simring_wait_hub(b.sim, 1, REPAGENT_REASON_NONE, 10));

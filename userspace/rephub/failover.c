@@ -100,6 +100,8 @@ static bool matters(unsigned int type)
 	case REPAGENT_REC_VERIFY:
 	case REPAGENT_REC_VOLUME_REMOVE:
 	case REPAGENT_REC_SHUTDOWN:
+	case REPAGENT_REC_MAP_ERROR:
+	case REPAGENT_REC_MAP_OK:
 		return false;
 	default:
 		return true;
@@ -374,14 +376,21 @@ int hub_failover(struct hub *hub, const char *group, const struct hub_order *o, 
 	return err;
 }
 
+/* Locked; unlocked meanwhile. By command, or by the thread that tends: they may meet each other, and a rollback. */
 static int commit(struct group *g, char *reason)
 {
-	struct failover f = g->failover;
+	const uint64_t live = g->failover.live;
+	struct failover f;
 	int err;
 
+	err = hubgroup_sync(g, reason);
+	if (!err && (g->failover.state != FAILOVER_LIVE || g->failover.live != live)) {
+		snprintf(reason, HUB_REASON_MAX, "it was committed or rolled back meanwhile");
+		err = EBUSY;
+	}
+	f = g->failover;
 	f.state = FAILOVER_COMMITTED;
 	f.commit_at = 0;
-	err = hubgroup_sync(g, reason);
 	if (!err)
 		err = say(g, &f, g->generation, 0, reason);
 	hub_step(g->hub, "committed");

@@ -122,8 +122,11 @@ static bool open_disk(struct overlay *o, const char *name, uint16_t id, struct g
 		return false;
 	pthread_rwlock_init(&d->lock, NULL);
 	o->nr++;
+	hub_view_for(d->top, "its fail-over");
 	if (of)
 		d->under = view_open(of, name, point, reason);
+	if (d->under)
+		hub_view_for(d->under, "a fail-over test");
 	return !of || d->under;
 }
 

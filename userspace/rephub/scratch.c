@@ -32,6 +32,7 @@
 #define INCARNATION	1u	/* of a test's writes */
 #define MARKS_MAX	200u	/* that are remembered */
 #define MARK_LINE	256u
+#define DEPTH_MOST	4u	/* of directories in a test's */
 
 /* What the file test says. */
 struct test_file {
@@ -66,26 +67,6 @@ static int open_tests(const struct group *g, bool make)
 	return openat(g->dir, "tests", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 }
 
-/* A directory and what is in it, to the depth that a test has. */
-static void remove_all(int at, const char *name, int depth)
-{
-	int fd = openat(at, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	DIR *d = fd < 0 ? NULL : fdopendir(fd);
-	struct dirent *de;
-
-	while (d && (de = readdir(d))) {
-		if (!strcmp(de->d_name, ".") || !strcmp(de->d_name, ".."))
-			continue;
-		if (unlinkat(dirfd(d), de->d_name, 0) && depth)
-			remove_all(dirfd(d), de->d_name, depth - 1);
-	}
-	if (d)
-		closedir(d);
-	else if (fd >= 0)
-		close(fd);
-	unlinkat(at, name, AT_REMOVEDIR);
-}
-
 /* Out of sight at once; then its files go. Whoever has them open may go on reading. */
 static void remove_test(const struct group *g, const char *id)
 {
@@ -95,9 +76,7 @@ static void remove_test(const struct group *g, const char *id)
 	if (fd < 0)
 		return;
 	snprintf(gone, sizeof(gone), ".%s", id);
-	if (!renameat(fd, id, fd, gone) || errno == ENOENT)
-		remove_all(fd, gone, 2);
-	else
+	if ((renameat(fd, id, fd, gone) && errno != ENOENT) || !remove_tree(fd, gone, DEPTH_MOST))
 		hub_say(g->hub, LOG_ERR, "group %s: test %s cannot be removed: %s", g->name, id, strerror(errno));
 	close(fd);
 }
@@ -170,7 +149,7 @@ void scratch_open(struct group *g)
 		if (frame_name_ok(de->d_name) && strlen(de->d_name) < HUB_TEST_ID)
 			find_test(g, dirfd(d), de->d_name);
 		else if (strcmp(de->d_name, ".") && strcmp(de->d_name, ".."))
-			remove_all(dirfd(d), de->d_name, 2);	/* it was being made, or removed */
+			remove_tree(dirfd(d), de->d_name, DEPTH_MOST);	/* it was being made, or removed */
 	}
 	if (d)
 		closedir(d);
@@ -353,21 +332,14 @@ failed:
 /* With its group locked, or NULL. */
 static struct test *get_test(struct hub *hub, const char *id, struct group **g)
 {
-	struct group *next;
 	struct test *t;
 
-	pthread_mutex_lock(&hub->lock);
-	next = LIST_FIRST(&hub->list);
-	pthread_mutex_unlock(&hub->lock);
-	while ((*g = next)) {
+	for (*g = hub_next(hub, NULL); *g; *g = hub_next(hub, *g)) {
 		pthread_mutex_lock(&(*g)->lock);
 		LIST_FOREACH(t, &(*g)->tests, link)
 			if (!strcmp(t->id, id))
 				return t;
 		pthread_mutex_unlock(&(*g)->lock);
-		pthread_mutex_lock(&hub->lock);
-		next = LIST_NEXT(*g, link);
-		pthread_mutex_unlock(&hub->lock);
 	}
 	return NULL;
 }
@@ -431,14 +403,11 @@ void hub_tests(struct hub *hub, void (*each)(void *data, const struct hub_test_i
 {
 	const char *volume[REPAGENT_MAX_VOLUMES];
 	struct hub_test_info info;
-	struct group *g, *next;
 	struct overlay *o;
+	struct group *g;
 	struct test *t;
 
-	pthread_mutex_lock(&hub->lock);
-	next = LIST_FIRST(&hub->list);
-	pthread_mutex_unlock(&hub->lock);
-	while ((g = next)) {
+	for (g = hub_next(hub, NULL); g; g = hub_next(hub, g)) {
 		pthread_mutex_lock(&g->lock);
 		LIST_FOREACH(t, &g->tests, link) {
 			info = (struct hub_test_info){
@@ -459,9 +428,6 @@ void hub_tests(struct hub *hub, void (*each)(void *data, const struct hub_test_i
 			each(data, &info);
 		}
 		pthread_mutex_unlock(&g->lock);
-		pthread_mutex_lock(&hub->lock);
-		next = LIST_NEXT(g, link);
-		pthread_mutex_unlock(&hub->lock);
 	}
 }
 

@@ -312,6 +312,8 @@ static bool is_mark(const struct frame_record *rec)
 	case REPAGENT_REC_VOLUME_RESIZE:
 	case REPAGENT_REC_FAILED:
 	case REPAGENT_REC_SHUTDOWN:
+	case REPAGENT_REC_MAP_ERROR:
+	case REPAGENT_REC_MAP_OK:
 		return true;
 	default:
 		return false;
