@@ -377,18 +377,6 @@ static struct bio *bounce_make(struct rep_io *io, struct bio *bio, gfp_t gfp)
 	return bounce;
 }
 
-static void copy_payload(struct rep_io *io, struct bio *bio)
-{
-	u8 *to = io->t->volume->group->ring.payload + io->rec.pos;
-	struct bvec_iter iter;
-	struct bio_vec bv;
-
-	bio_for_each_segment(bv, bio, iter) {
-		memcpy_from_bvec(to, &bv);
-		to += bv.bv_len;
-	}
-}
-
 /*
  * The write's range is taken: capture it, or mark it dirty. Returns what to
  * submit with dm_submit_bio_remap(), itself for the bio, or NULL if it waits for the
@@ -412,7 +400,7 @@ static struct bio *write_capture(struct rep_io *io, struct bio *bio, bool may_sl
 		return NULL;
 	}
 	if (io->len) {
-		copy_payload(io, bio);
+		rep_ring_copy(&v->group->ring, io->rec.pos, bio);
 		if (io->t->bounce) {
 			io->bounced = true;
 			bounce = bounce_make(io, bio, may_sleep ? GFP_NOIO :
@@ -799,12 +787,21 @@ static int __init repagent_init(void)
 		return err;
 	err = dm_register_target(&repagent_target);
 	if (err)
-		rep_groups_exit();
+		goto groups;
+	err = rep_recover_init();
+	if (err)
+		goto target;
+	return 0;
+target:
+	dm_unregister_target(&repagent_target);
+groups:
+	rep_groups_exit();
 	return err;
 }
 
 static void __exit repagent_exit(void)
 {
+	rep_recover_exit();
 	dm_unregister_target(&repagent_target);
 	rep_groups_exit();
 }

@@ -33,7 +33,7 @@
 
 static LIST_HEAD(rep_groups);
 static LIST_HEAD(rep_targets);	/* all that are attached */
-static DEFINE_MUTEX(rep_groups_lock);	/* guards rep_groups, rep_targets and rings_mib of ring.c */
+static DEFINE_MUTEX(rep_groups_lock);	/* guards rep_groups and rep_targets */
 static DEFINE_IDA(rep_minors);
 static dev_t rep_devt;
 static bool rep_forgot;	/* a group was forgotten; rep_groups_lock */
@@ -272,13 +272,8 @@ static int rep_mmap(struct file *file, struct vm_area_struct *vma)
 {
 	struct rep_group *g = file->private_data;
 
-	if (!(file->f_mode & FMODE_WRITE) || (vma->vm_flags & (VM_WRITE | VM_EXEC)))
+	if (!(file->f_mode & FMODE_WRITE))
 		return -EACCES;
-	if (!(vma->vm_flags & VM_SHARED) || vma->vm_pgoff ||
-	    vma->vm_end - vma->vm_start != g->ring.hdr->map_size)
-		return -EINVAL;
-	rep_vm_flags_mod(vma, VM_DONTEXPAND | VM_DONTCOPY | VM_DONTDUMP,
-			 VM_MAYWRITE | VM_MAYEXEC);
 	return rep_ring_mmap(&g->ring, vma);
 }
 
@@ -789,9 +784,7 @@ static void group_release(struct device *dev)
 
 	rep_resync_exit(g);
 	cancel_work_sync(&g->event_work);
-	mutex_lock(&rep_groups_lock);
 	rep_ring_exit(&g->ring);
-	mutex_unlock(&rep_groups_lock);
 	if (g->dev.devt)
 		ida_free(&rep_minors, MINOR(g->dev.devt));
 	mutex_destroy(&g->mutex);
@@ -876,10 +869,7 @@ static struct rep_group *group_create(const char *name, unsigned int mib,
 		err = cdev_device_add(&g->cdev, &g->dev);
 	if (err) {
 		*error = "the group's character device could not be made";
-		/* group_release() takes the lock that the caller holds */
-		mutex_unlock(&rep_groups_lock);
 		put_device(&g->dev);
-		mutex_lock(&rep_groups_lock);
 		return ERR_PTR(err);
 	}
 	g->registered = true;
@@ -1026,10 +1016,7 @@ static void reap(struct rep_group *g)
 		volume_free(gone[i]);
 	if (!left) {
 		group_unregister(g);
-		/* group_release() takes the lock that the caller holds */
-		mutex_unlock(&rep_groups_lock);
 		put_device(&g->dev);
-		mutex_lock(&rep_groups_lock);
 	}
 }
 

@@ -17,6 +17,11 @@
  *   rep_map.lock		writes that wait for the map
  *   rep_volume.wide_lock	serialises the insertion of wide ranges;
  *				takes rep_shard.lock
+ *   rings_lock (spin)		how much the rings have, of ring.c
+ *   rec_lock (mutex)		the volumes of repagent-recover
+ *   rec_volume.consumer_lock	(mutex) answers and acknowledgement; takes
+ *				rec_volume.lock
+ *   rec_volume.lock (spin, irq) requests of one
  *   rep_shard.lock		one shard of a volume's in-flight ranges
  *   rep_volume.queue_lock	ranges and writes that wait for the worker
  */
@@ -165,6 +170,11 @@ int rep_ring_mmap(struct rep_ring *r, struct vm_area_struct *vma);
 unsigned int rep_ring_vecs(struct rep_ring *r, u64 pos, unsigned int len);
 void rep_ring_fill_bio(struct rep_ring *r, struct bio *bio, u64 pos,
 		       unsigned int len);
+void rep_ring_copy(struct rep_ring *r, u64 pos, struct bio *bio);
+bool rep_ring_has_room(struct rep_ring *r, unsigned int len, unsigned int keep);
+void rep_ring_fill(struct rep_ring *r, struct rep_record *rec, u8 type, u8 flags, u16 volume,
+		   s32 aux, sector_t sector, sector_t nr_sectors, unsigned int len);
+u64 rep_ring_end(struct rep_ring *r, u64 seq);
 bool rep_ring_is_committed(struct rep_ring *r, u64 seq);
 
 /* What became of a write that asked for its place in the stream. */
@@ -353,5 +363,10 @@ bool rep_begin_resyncs(struct rep_group *g);
 void rep_resync_restart(struct rep_volume *v);
 void rep_dirty_ranges(struct rep_volume *v, struct repagent_dirty *d);
 bool rep_resync_reads(struct rep_volume *v, sector_t sector, sector_t nr_sectors);
+
+/* ---- recover.c: the target repagent-recover -------------------------------- */
+
+int rep_recover_init(void);
+void rep_recover_exit(void);
 
 #endif /* DM_REPAGENT_H */

@@ -13,7 +13,7 @@
  *
  * Barriers:
  *
- *   head:	smp_store_release() in fill_slot() pairs with the consumer's
+ *   head:	smp_store_release() in rep_ring_fill() pairs with the consumer's
  *		load-acquire of the header's head.
  *   commit:	smp_store_release() in rep_commit() pairs with the consumer's
  *		load-acquire of slot.commit and with smp_load_acquire() in
@@ -28,6 +28,7 @@
 #include <linux/slab.h>
 #include <linux/vmalloc.h>
 #include "repagent.h"
+#include "compat.h"
 #include "trace.h"
 
 static unsigned int ring_total_mib;
@@ -35,14 +36,39 @@ module_param(ring_total_mib, uint, 0644);
 MODULE_PARM_DESC(ring_total_mib,
 		 "MiB that all rings together may take (0: a quarter of the memory)");
 
-/* Payload MiB of all rings; rep_groups_lock. */
-static unsigned int rings_mib;
+static DEFINE_SPINLOCK(rings_lock);	/* guards rings_mib */
+static unsigned int rings_mib;		/* of payload, of all rings */
 
 static unsigned int rings_mib_max(void)
 {
 	unsigned int max = READ_ONCE(ring_total_mib);
 
 	return max ?: totalram_pages() >> (20 - PAGE_SHIFT + 2);
+}
+
+/* Whether there may be @mib more; then they are counted. */
+static bool rings_grow(unsigned int mib)
+{
+	unsigned int max = rings_mib_max(), are;
+	bool ok;
+
+	spin_lock(&rings_lock);
+	are = rings_mib;
+	ok = mib <= max && are <= max - mib;
+	if (ok)
+		rings_mib += mib;
+	spin_unlock(&rings_lock);
+	if (!ok)
+		DMERR("a ring of %u MiB: the rings have %u MiB already, and ring_total_mib allows %u",
+		      mib, are, max);
+	return ok;
+}
+
+static void rings_shrink(unsigned int mib)
+{
+	spin_lock(&rings_lock);
+	rings_mib -= mib;
+	spin_unlock(&rings_lock);
 }
 
 static struct repagent_slot *slot_of(struct rep_ring *r, u64 seq)
@@ -100,7 +126,7 @@ static void note_runs(struct rep_ring *r)
  * @r: zeroed memory
  * @mib: MiB of payload
  *
- * Context: may sleep; under rep_groups_lock.
+ * Context: may sleep.
  * Return: 0, -ENOMEM, or -ENOSPC if ring_total_mib would be exceeded.
  */
 int rep_ring_init(struct rep_ring *r, unsigned int mib)
@@ -108,11 +134,8 @@ int rep_ring_init(struct rep_ring *r, unsigned int mib)
 	unsigned int slot_pages, payload_pages, i;
 	struct page **twice;
 
-	if (mib > rings_mib_max() || rings_mib > rings_mib_max() - mib) {
-		DMERR("a ring of %u MiB: the rings have %u MiB already, and ring_total_mib allows %u",
-		      mib, rings_mib, rings_mib_max());
+	if (!rings_grow(mib))
 		return -ENOSPC;
-	}
 	r->payload_size = (u64)mib << 20;
 	r->nr_slots = max(1024UL, roundup_pow_of_two(r->payload_size / 2048));
 	r->max_len = min_t(u64, REPAGENT_MAX_RECORD, r->payload_size / 4);
@@ -154,12 +177,10 @@ int rep_ring_init(struct rep_ring *r, unsigned int mib)
 		.map_size	= (u64)(r->nr_pages + payload_pages) << PAGE_SHIFT,
 		.head		= r->head,
 	};
-	rings_mib += mib;
 	return 0;
 
 fail:
 	kvfree(twice);
-	r->payload_size = 0;
 	rep_ring_exit(r);
 	return -ENOMEM;
 }
@@ -182,23 +203,30 @@ void rep_ring_exit(struct rep_ring *r)
 			put_page(r->pages[i]);
 	kvfree(r->pages);
 	kvfree(r->run);
-	rings_mib -= r->payload_size >> 20;
+	rings_shrink(r->payload_size >> 20);
 	memset(r, 0, sizeof(*r));
 }
 
 /**
  * rep_ring_mmap - map a ring into the consumer
  * @r: the ring
- * @vma: read-only, shared, of the whole size; checked by the caller
+ * @vma: what it asks for
  *
  * Context: mmap of the character device.
- * Return: 0 or a negative errno.
+ * Return: 0, -EACCES unless it is read-only, -EINVAL unless it is shared and of
+ * the whole size, or another negative errno.
  */
 int rep_ring_mmap(struct rep_ring *r, struct vm_area_struct *vma)
 {
 	unsigned long left = r->nr_pages;
 	int err;
 
+	if (vma->vm_flags & (VM_WRITE | VM_EXEC))
+		return -EACCES;
+	if (!(vma->vm_flags & VM_SHARED) || vma->vm_pgoff ||
+	    vma->vm_end - vma->vm_start != r->hdr->map_size)
+		return -EINVAL;
+	rep_vm_flags_mod(vma, VM_DONTEXPAND | VM_DONTCOPY | VM_DONTDUMP, VM_MAYWRITE | VM_MAYEXEC);
 	err = vm_insert_pages(vma, vma->vm_start, r->pages, &left);
 	if (err)
 		return err;
@@ -262,6 +290,24 @@ void rep_ring_fill_bio(struct rep_ring *r, struct bio *bio, u64 pos,
 	}
 }
 
+/**
+ * rep_ring_copy - copy the payload of a write
+ * @r: the ring
+ * @pos: where it has its place
+ * @bio: the write
+ */
+void rep_ring_copy(struct rep_ring *r, u64 pos, struct bio *bio)
+{
+	u8 *to = r->payload + pos;
+	struct bvec_iter iter;
+	struct bio_vec bv;
+
+	bio_for_each_segment(bv, bio, iter) {
+		memcpy_from_bvec(to, &bv);
+		to += bv.bv_len;
+	}
+}
+
 /* ---- reservation --------------------------------------------------------- */
 
 /* Where a payload of @len would begin: larger ones on a page. */
@@ -270,15 +316,30 @@ static u64 payload_start(struct rep_ring *r, unsigned int len)
 	return len >= PAGE_SIZE ? ALIGN(r->payload_head, PAGE_SIZE) : r->payload_head;
 }
 
-static bool has_room(struct rep_ring *r, unsigned int len, unsigned int keep)
+/**
+ * rep_ring_has_room - may a record be reserved?
+ * @r: the ring
+ * @len: bytes of its payload
+ * @keep: slots that must be left
+ *
+ * Context: under the lock that guards the ring's positions.
+ */
+bool rep_ring_has_room(struct rep_ring *r, unsigned int len, unsigned int keep)
 {
 	return r->head - r->acked + keep < r->nr_slots &&
 	       payload_start(r, len) + len - r->payload_tail <= r->payload_size;
 }
 
-static void fill_slot(struct rep_ring *r, struct rep_record *rec, u8 type,
-		      u8 flags, u16 volume, s32 aux, sector_t sector,
-		      sector_t nr_sectors, unsigned int len)
+/**
+ * rep_ring_fill - reserve a record; there is room for it
+ * @r: the ring
+ * @rec: out: its place, still busy
+ * @type: and all the others: as in struct repagent_slot
+ *
+ * Context: under the lock that guards the ring's positions.
+ */
+void rep_ring_fill(struct rep_ring *r, struct rep_record *rec, u8 type, u8 flags, u16 volume,
+		   s32 aux, sector_t sector, sector_t nr_sectors, unsigned int len)
 {
 	u64 start = payload_start(r, len);
 	struct repagent_slot *slot;
@@ -361,8 +422,8 @@ enum rep_reserved rep_reserve_write(struct rep_volume *v, struct rep_record *rec
 		return REP_NEED_INTENT;
 	}
 	if (likely(g->capture == REPAGENT_CAPTURE_STREAM)) {
-		if (likely(has_room(&g->ring, len, REP_CTRL_SLOTS))) {
-			fill_slot(&g->ring, rec, type, flags, v->id, 0,
+		if (likely(rep_ring_has_room(&g->ring, len, REP_CTRL_SLOTS))) {
+			rep_ring_fill(&g->ring, rec, type, flags, v->id, 0,
 				  sector, nr_sectors, len);
 			if (v->map)
 				rep_map_note(v->map, sector, nr_sectors, rec->seq);
@@ -391,7 +452,7 @@ enum rep_reserved rep_reserve_write(struct rep_volume *v, struct rep_record *rec
 bool rep_room_for_read(struct rep_ring *r, unsigned int len)
 {
 	return r->resync_bytes + len <= r->payload_size / 4 &&
-	       has_room(r, len, REP_CTRL_SLOTS);
+	       rep_ring_has_room(r, len, REP_CTRL_SLOTS);
 }
 
 /**
@@ -414,7 +475,7 @@ bool rep_reserve_read(struct rep_volume *v, struct rep_record *rec, u8 type,
 	if (!rep_room_for_read(r, len))
 		return false;
 	r->resync_bytes += len;
-	fill_slot(r, rec, type, 0, v->id, 0, sector, nr_sectors, len);
+	rep_ring_fill(r, rec, type, 0, v->id, 0, sector, nr_sectors, len);
 	if (v->map && type == REPAGENT_REC_RESYNC)
 		rep_map_note(v->map, sector, nr_sectors, rec->seq);
 	return true;
@@ -441,9 +502,9 @@ int rep_emit(struct rep_group *g, struct rep_volume *v, u8 type, s32 aux,
 	struct rep_record rec;
 
 	lockdep_assert_held(&g->lock);
-	if (!has_room(&g->ring, 0, type == REPAGENT_REC_GAP ? 0 : REP_CTRL_LAST))
+	if (!rep_ring_has_room(&g->ring, 0, type == REPAGENT_REC_GAP ? 0 : REP_CTRL_LAST))
 		return -ENOSPC;
-	fill_slot(&g->ring, &rec, type, 0, v ? v->id : 0, aux, 0, nr_sectors, 0);
+	rep_ring_fill(&g->ring, &rec, type, 0, v ? v->id : 0, aux, 0, nr_sectors, 0);
 	if (seq)
 		*seq = rec.seq;
 	rep_commit(g, &rec, REPAGENT_SLOT_READY);
@@ -468,8 +529,8 @@ int rep_emit_checkpoint(struct rep_group *g, const char *label, u64 *seq)
 	spin_lock_irq(&g->lock);
 	if (g->capture == REPAGENT_CAPTURE_STREAM) {
 		err = -ENOSPC;
-		if (has_room(&g->ring, SECTOR_SIZE, REP_CTRL_SLOTS)) {
-			fill_slot(&g->ring, &rec, REPAGENT_REC_CHECKPOINT, 0, 0,
+		if (rep_ring_has_room(&g->ring, SECTOR_SIZE, REP_CTRL_SLOTS)) {
+			rep_ring_fill(&g->ring, &rec, REPAGENT_REC_CHECKPOINT, 0, 0,
 				  0, 0, 0, len);
 			memcpy(g->ring.payload + rec.pos, label, len);
 			*seq = rec.seq;
@@ -497,8 +558,8 @@ void rep_emit_flush(struct rep_volume *v)
 
 	spin_lock_irqsave(&g->lock, irq);
 	if (g->capture == REPAGENT_CAPTURE_STREAM &&
-	    has_room(&g->ring, 0, REP_CTRL_SLOTS)) {
-		fill_slot(&g->ring, &rec, REPAGENT_REC_FLUSH, 0, v->id, 0, 0, 0, 0);
+	    rep_ring_has_room(&g->ring, 0, REP_CTRL_SLOTS)) {
+		rep_ring_fill(&g->ring, &rec, REPAGENT_REC_FLUSH, 0, v->id, 0, 0, 0, 0);
 		rep_commit(g, &rec, REPAGENT_SLOT_READY);
 	}
 	spin_unlock_irqrestore(&g->lock, irq);
@@ -564,6 +625,16 @@ bool rep_ring_is_committed(struct rep_ring *r, u64 seq)
 }
 
 /**
+ * rep_ring_end - bytes of payload up to and including a record
+ * @r: the ring
+ * @seq: its number; it is not acknowledged yet, or was the last that was
+ */
+u64 rep_ring_end(struct rep_ring *r, u64 seq)
+{
+	return slot_of(r, seq)->end;
+}
+
+/**
  * rep_committed - how far the consumer can read
  * @g: the group
  *
@@ -573,7 +644,7 @@ bool rep_ring_is_committed(struct rep_ring *r, u64 seq)
 u64 rep_committed(struct rep_group *g)
 {
 	struct rep_ring *r = &g->ring;
-	/* pairs with smp_store_release() in fill_slot() */
+	/* pairs with smp_store_release() in rep_ring_fill() */
 	u64 head = smp_load_acquire(&r->hdr->head);
 
 	while (r->committed + 1 < head && rep_ring_is_committed(r, r->committed + 1))
@@ -608,7 +679,7 @@ int rep_ack(struct rep_group *g, u64 seq)
 			cond_resched();
 	}
 	spin_lock_irq(&g->lock);
-	r->payload_tail = slot_of(r, seq)->end;
+	r->payload_tail = rep_ring_end(r, seq);
 	r->resync_bytes -= resync;
 	WRITE_ONCE(r->acked, seq);
 	spin_unlock_irq(&g->lock);

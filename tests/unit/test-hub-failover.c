@@ -188,8 +188,8 @@ static int write_random(const char *test, image *m)
 	int err;
 
 	sim_fill(buf, 0x777, number++, sector, nr);
-	err = kind < 2 ? hub_disk_zero(d, sector * 512, nr * 512, kind, why) :
-			 hub_disk_write(d, sector * 512, buf, nr * 512, why);
+	err = kind < 2 ? hub_disk_zero(d, 0, sector * 512, nr * 512, kind, why) :
+			 hub_disk_write(d, 0, sector * 512, buf, nr * 512, why);
 	if (!err && kind < 2)
 		memset((*m)[v] + sector * 512, 0, nr * 512);
 	else if (!err)
@@ -294,7 +294,7 @@ static void test_scratch(void **state)
 	assert_int_equal(hub_test_stop(hub, id[0], "passed", NULL, why), ENOENT);
 	assert_int_equal(hub_test_stop(hub, id[1], NULL, NULL, why), 0);
 	assert_true(hub_disk_over(open, why));
-	assert_int_equal(hub_disk_write(open, 0, own[1], 512, why), ESHUTDOWN);
+	assert_int_equal(hub_disk_write(open, 0, 0, own[1], 512, why), ESHUTDOWN);
 	assert_int_equal(hub_disk_read(open, 0, got, 512, why), ESHUTDOWN);
 	hub_disk_close(open);
 	snprintf(path, sizeof(path), "%s/groups/vm0/tests/%s", dir, id[1]);
@@ -444,7 +444,7 @@ static void test_live(void **state)
 	assert_int_equal(sim_connect(&b), 0);
 	assert_int_equal(b.block.state, SESSION_FENCED);
 	assert_non_null(strstr(b.block.reason, "in use"));
-	assert_int_equal(hub_disk_write(d, 0, model[1], 512, why), 0);
+	assert_int_equal(hub_disk_write(d, 0, 0, model[1], 512, why), 0);
 	hub_disk_close(d);
 	assert_int_equal(sim_connect(&b), 0);
 	assert_int_equal(b.block.state, SESSION_ACCEPTING);
@@ -744,7 +744,7 @@ static void test_power_cut(void **state)
 			written[i].sector = (uint64_t)random() % (SIM_SECTORS - written[i].nr);
 			sim_fill(buf, 0x999, i, written[i].sector, written[i].nr);
 			d = open_disk(NULL, written[i].volume);
-			assert_int_equal(hub_disk_write(d, written[i].sector * 512, buf, written[i].nr * 512, why), 0);
+			assert_int_equal(hub_disk_write(d, 0, written[i].sector * 512, buf, written[i].nr * 512, why), 0);
 			if (!(random() % 30)) {
 				assert_int_equal(hub_disk_flush(d, why), 0);
 				flushed = i + 1;

@@ -383,30 +383,40 @@ bool uri_for_volume(const struct uri_map *map, const char *group,
 }
 
 /**
- * uri_for_log - where the group's stream goes
+ * uri_for_hub - where an export of the group's rephub is
  * @map: the taps, of which that of all volumes leads to a rephub
  * @group: its name
+ * @kind: "log" or "live"
+ * @volume: of the export, or NULL
  * @uri: URI_MAX bytes for the URI as it was given
  * @nbd: URI_MAX bytes for the one that an NBD client understands
  * @error: URI_ERROR_MAX bytes for a sentence
  *
  * Return: whether there is such a place; else @error says why not.
  */
-bool uri_for_log(const struct uri_map *map, const char *group, char *uri, char *nbd, char *error)
+bool uri_for_hub(const struct uri_map *map, const char *group, const char *kind, const char *volume,
+		 char *uri, char *nbd, char *error)
 {
-	char name[3 * REPAGENT_NAME_MAX + 5];
+	char name[2 * (3 * REPAGENT_NAME_MAX + 1) + 16];
 	struct parts p;
+	size_t len;
 	int n;
 
 	if (!expand(map->all, group, "", uri, error) || !split(uri, &p, error))
 		return false;
-	name[put_name(name, sizeof(name) - 1, group)] = '\0';
+	len = (size_t)snprintf(name, sizeof(name), "%s/", kind);
+	len += put_name(name + len, sizeof(name) - 1 - len, group);
+	if (volume) {
+		name[len++] = '/';
+		len += put_name(name + len, sizeof(name) - 1 - len, volume);
+	}
+	name[len] = '\0';
 	if (p.scheme->unix_socket)
-		n = snprintf(nbd, URI_MAX, "%s/log/%s?socket=%.*s", p.scheme->nbd, name, p.socket_len, p.socket);
+		n = snprintf(nbd, URI_MAX, "%s/%s?socket=%.*s", p.scheme->nbd, name, p.socket_len, p.socket);
 	else
-		n = snprintf(nbd, URI_MAX, "%s%.*s:%u/log/%s", p.scheme->nbd, p.host_len, p.host, p.port, name);
+		n = snprintf(nbd, URI_MAX, "%s%.*s:%u/%s", p.scheme->nbd, p.host_len, p.host, p.port, name);
 	return n < URI_MAX || fail(error, "'%.40s...' is too long: expected at most %zu bytes", uri,
-				   URI_MAX - sizeof(name) - strlen("/log/:65535"));
+				   URI_MAX - sizeof(name) - strlen("/:65535"));
 }
 
 /**
@@ -432,7 +442,7 @@ bool uri_same(const char *a, const char *b)
 
 /**
  * uri_exposes_data - whether data goes over a network in plain text
- * @uri: a URI from uri_for_volume() or uri_for_log()
+ * @uri: a URI from uri_for_volume() or uri_for_hub()
  */
 bool uri_exposes_data(const char *uri)
 {

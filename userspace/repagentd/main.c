@@ -20,6 +20,7 @@
 #include "../common/parse.h"
 #include "../common/usage.h"
 #include "daemon.h"
+#include "recover.h"
 
 #define STATE_DIR	"/var/lib/repagent"
 
@@ -38,6 +39,9 @@ static const char usage_text[] =
 "                              rephubs:// and rephubs+unix:// with TLS\n"
 "      --tls-certificates DIR  CA and client certificates\n"
 "      --allow-no-flush        accept a server that has no FLUSH\n"
+"\n"
+"      --recover               answer for the volumes of a VM that runs on the\n"
+"                              recovery side, from the hub (repagent-recover)\n"
 "\n"
 "      --config FILE           read this instead of /etc/repagent/GROUP.conf, which\n"
 "                              need not exist; options win\n"
@@ -79,6 +83,7 @@ enum option_id {
 	OPT_CONTROL,
 	OPT_NO_CONTROL,
 	OPT_STATE_DIR,
+	OPT_RECOVER,
 };
 
 static const struct option options[] = {
@@ -98,6 +103,7 @@ static const struct option options[] = {
 	{ "control",		required_argument, NULL, OPT_CONTROL },
 	{ "state-dir",		required_argument, NULL, OPT_STATE_DIR },
 	{ "no-control",		no_argument, NULL, OPT_NO_CONTROL },
+	{ "recover",		no_argument, NULL, OPT_RECOVER },
 	{ "help",		no_argument, NULL, 'h' },
 	{ "version",		no_argument, NULL, 'V' },
 	{ NULL, 0, NULL, 0 }
@@ -117,6 +123,7 @@ static void duration(const char *name, const char *arg, uint64_t min, uint64_t *
  * @conf:	those that the file can give too
  * @taps:	of --tap
  * @config, @control: paths, or NULL
+ * @recover:	--recover
  */
 struct command_line {
 	struct conf conf;
@@ -124,6 +131,7 @@ struct command_line {
 	const char *config;
 	const char *control;
 	bool no_control;
+	bool recover;
 };
 
 static const char *const conf_options[] = {
@@ -183,6 +191,9 @@ static void parse_options(struct config *cfg, struct command_line *cl, int argc,
 		case OPT_NO_CONTROL:
 			cl->no_control = true;
 			break;
+		case OPT_RECOVER:
+			cl->recover = true;
+			break;
 		default:
 			usage_other(c, argv, usage_text);
 		}
@@ -232,6 +243,13 @@ static void configure(struct config *cfg, struct command_line *cl)
 
 	if (cl->no_control && cl->control)
 		usage_error("--control '%s' and --no-control: expected one of them", cl->control);
+	if (cl->recover && cl->control)
+		usage_error("--control '%s' and --recover: expected one of them; there is no control socket then",
+			    cl->control);
+	if (cl->recover && !cfg->taps.all && !cfg->taps.nr)
+		usage_error("--recover: expected --tap URI: which hub has the volumes of group %s?", cfg->group);
+	if (cl->recover)
+		return;
 	if (cl->no_control && !cfg->taps.all && !cfg->taps.nr)
 		usage_error("expected --tap URI: where should group %s be sent?", cfg->group);
 	if (cl->no_control)
@@ -302,7 +320,8 @@ int main(int argc, char **argv)
 	lock_memory();
 	spare_from_oom_killer();
 	srandom((unsigned int)getpid());
-	end = daemon_run(&cfg, NULL, signal_fd);
+	end = !cl.recover ? daemon_run(&cfg, NULL, signal_fd) :
+	      recover_run(&cfg, signal_fd) ? DAEMON_STOPPED : DAEMON_FAILED;
 	log_summary();
 	return end == DAEMON_STOPPED ? EXIT_SUCCESS : EXIT_FAILURE;
 }

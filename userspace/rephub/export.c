@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,11 +25,15 @@ _Static_assert(HUB_REASON_MAX <= NBDS_REASON_MAX, "a reason fits into a request"
 
 static const char *const disk_contexts[] = { "base:allocation" };
 
-/* struct export - one of the three is there. */
+/*
+ * struct export - one of the three is there.
+ * @client:	of a disk: rises with each that is opened
+ */
 struct export {
 	struct hub_session *session;
 	struct hub_view *view;
 	struct hub_disk *disk;
+	uint64_t client;
 };
 
 /* In a request's scratch. */
@@ -49,13 +54,16 @@ static unsigned int nr_threads;
 /* The server asks whether a peer may open an export right before it opens it, in the same thread. */
 static __thread char peer_address[64];
 
+static atomic_uint_fast64_t clients;	/* that have opened a disk */
+
 static struct nbds_request *request_of(struct job *j)
 {
 	return (struct nbds_request *)(void *)((uint8_t *)j - offsetof(struct nbds_request, scratch));
 }
 
-static int carry_out_on_disk(struct hub_disk *d, struct nbds_request *rq)
+static int carry_out_on_disk(const struct export *e, struct nbds_request *rq)
 {
+	struct hub_disk *d = e->disk;
 	uint64_t next;
 	int err;
 
@@ -65,12 +73,12 @@ static int carry_out_on_disk(struct hub_disk *d, struct nbds_request *rq)
 			   next == rq->offset + rq->length && !hub_disk_over(d, rq->reason);
 		return rq->hole ? 0 : hub_disk_read(d, rq->offset, rq->buf, rq->length, rq->reason);
 	case NBDS_WRITE:
-		err = hub_disk_write(d, rq->offset, rq->buf, rq->length, rq->reason);
+		err = hub_disk_write(d, e->client, rq->offset, rq->buf, rq->length, rq->reason);
 		break;
 	case NBDS_FLUSH:
 		return hub_disk_flush(d, rq->reason);
 	default:
-		err = hub_disk_zero(d, rq->offset, rq->length, rq->op == NBDS_TRIM, rq->reason);
+		err = hub_disk_zero(d, e->client, rq->offset, rq->length, rq->op == NBDS_TRIM, rq->reason);
 		break;
 	}
 	return err || !rq->fua ? err : hub_disk_flush(d, rq->reason);
@@ -82,7 +90,7 @@ static void carry_out(struct export *e, struct nbds_request *rq)
 	int err;
 
 	if (e->disk) {
-		err = carry_out_on_disk(e->disk, rq);
+		err = carry_out_on_disk(e, rq);
 	} else if (e->session && rq->op == NBDS_FLUSH) {
 		err = hub_session_flush(e->session, rq->reason);
 	} else if (e->session) {
@@ -318,13 +326,12 @@ static void describe_view(struct nbds_info *info, const struct hub_view *v, cons
 		 incarnation, seq, when);
 }
 
-/* The replica that a fail-over VM runs on; several connections are one disk. */
+/* The replica that a fail-over VM runs on: one disk, of one writer. */
 static void describe_disk(struct nbds_info *info, const struct hub_disk *d, const struct parts *p)
 {
 	info->size = hub_disk_size(d);
 	info->min_block = 512;
 	info->preferred_block = 4096;
-	info->multi_conn = true;
 	info->can_flush = true;
 	info->can_fua = true;
 	info->can_trim = true;
@@ -364,6 +371,7 @@ static void *exports_open(void *data, const char *name, struct nbds_info *info, 
 		free(e);
 		return NULL;
 	}
+	e->client = atomic_fetch_add(&clients, 1) + 1;
 	if (e->session)
 		describe_log(info, p.group);
 	else if (e->view)

@@ -316,7 +316,22 @@ static bool note_extent(struct hub_disk *d, struct segment *s, uint64_t start, u
 	return ok;
 }
 
-static int put(struct hub_disk *d, unsigned int type, uint64_t offset, const void *buf, uint64_t len, char *reason)
+/*
+ * What an older client sent may still be under way here when a newer one writes: its connection broke, or its
+ * daemon died, and all is being sent again. It must not come behind that.
+ */
+static int take_turn(struct hub_disk *d, uint64_t client, char *reason)
+{
+	if (client < d->writer) {
+		snprintf(reason, HUB_REASON_MAX, "a client that came later writes to it now; one disk has one writer");
+		return ESHUTDOWN;
+	}
+	d->writer = client;
+	return 0;
+}
+
+static int put(struct hub_disk *d, uint64_t client, unsigned int type, uint64_t offset, const void *buf, uint64_t len,
+	       char *reason)
 {
 	struct overlay *o = d->overlay;
 	struct frame_record r = {
@@ -328,6 +343,8 @@ static int put(struct hub_disk *d, unsigned int type, uint64_t offset, const voi
 
 	pthread_mutex_lock(&o->to->lock);
 	err = may_write(o, reason);
+	if (!err)
+		err = take_turn(d, client, reason);
 	if (!err && o->limit &&
 	    hubgroup_last(o->to)->end - o->to->segment[0]->start + FRAME_HEADER + FRAME_RECORD + r.len > o->limit) {
 		snprintf(reason, HUB_REASON_MAX, "what may be written to this test, %" PRIu64 " MiB, is used up",
@@ -367,6 +384,7 @@ static int check_range(const struct hub_disk *d, uint64_t offset, uint64_t len, 
 /**
  * hub_disk_write - write
  * @d: the disk
+ * @client: who writes: rises with each that opens it; what one sends is refused once a later one has written
  * @offset: in bytes, a multiple of 512
  * @buf: what
  * @len: bytes, a multiple of 512
@@ -375,7 +393,7 @@ static int check_range(const struct hub_disk *d, uint64_t offset, uint64_t len, 
  * Context: any thread, several at a time. It is durable when hub_disk_flush() was called behind it.
  * Return: 0 or a positive errno; ENOSPC: nothing else has changed.
  */
-int hub_disk_write(struct hub_disk *d, uint64_t offset, const void *buf, size_t len, char *reason)
+int hub_disk_write(struct hub_disk *d, uint64_t client, uint64_t offset, const void *buf, size_t len, char *reason)
 {
 	const uint8_t *p = buf;
 	int err = check_range(d, offset, len, reason);
@@ -383,7 +401,7 @@ int hub_disk_write(struct hub_disk *d, uint64_t offset, const void *buf, size_t 
 
 	for (; !err && len; len -= n, p += n, offset += n) {
 		n = len < REPAGENT_MAX_RECORD ? len : REPAGENT_MAX_RECORD;
-		err = put(d, REPAGENT_REC_WRITE, offset, p, n, reason);
+		err = put(d, client, REPAGENT_REC_WRITE, offset, p, n, reason);
 	}
 	return err;
 }
@@ -391,6 +409,7 @@ int hub_disk_write(struct hub_disk *d, uint64_t offset, const void *buf, size_t 
 /**
  * hub_disk_zero - have a range read as zeroes
  * @d: the disk
+ * @client: see hub_disk_write()
  * @offset: in bytes, a multiple of 512
  * @len: bytes, a multiple of 512
  * @discard: its content is of no interest
@@ -398,11 +417,12 @@ int hub_disk_write(struct hub_disk *d, uint64_t offset, const void *buf, size_t 
  *
  * Return: 0 or a positive errno.
  */
-int hub_disk_zero(struct hub_disk *d, uint64_t offset, uint64_t len, bool discard, char *reason)
+int hub_disk_zero(struct hub_disk *d, uint64_t client, uint64_t offset, uint64_t len, bool discard, char *reason)
 {
 	int err = check_range(d, offset, len, reason);
 
-	return err || !len ? err : put(d, discard ? REPAGENT_REC_DISCARD : REPAGENT_REC_ZEROES, offset, NULL, len, reason);
+	return err || !len ? err : put(d, client, discard ? REPAGENT_REC_DISCARD : REPAGENT_REC_ZEROES, offset, NULL, len,
+				  reason);
 }
 
 /**

@@ -9,12 +9,14 @@
  * struct hub_disk - one volume of an overlay
  * @top:	its extents are where writes have gone; where there is none, what is under it counts
  * @under:	the point; NULL: @top has that, too
+ * @writer:	the last client that wrote; the log's lock guards it
  * @lock:	guards @top's extents and segments
  */
 struct hub_disk {
 	struct overlay *overlay;
 	uint16_t id;
 	struct hub_view *top, *under;
+	uint64_t writer;
 	pthread_rwlock_t lock;
 };
 
