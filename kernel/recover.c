@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The device-mapper target "repagent-recover": the disk of a VM that runs on the
+ * The device-mapper target "rep-recover": the disk of a VM that runs on the
  * recovery side, answered from the hub.
  *
- *	<start> <len> repagent-recover <group> <volume> [<#feature words> <word>...]
+ *	<start> <len> rep-recover <group> <volume> [<#feature words> <word>...]
  *
  * Every request becomes a record in a ring like a group's, through which a daemon
  * passes it to the hub and answers it. The shape is that of ublk's user copy
@@ -314,12 +314,26 @@ static void unregister(struct rec_volume *v)
 	module_put(THIS_MODULE);	/* not the last: who calls has one, too */
 }
 
+/* How many changes of the disk are not acknowledged. All is answered, or sent again, for the device is gone. */
+static unsigned int changes_left(struct rec_volume *v)
+{
+	unsigned int n = 0;
+	u64 seq;
+
+	mutex_lock(&v->consumer_lock);
+	for (seq = v->ring.acked + 1; seq < v->ring.head; seq++)
+		/* pairs with smp_store_release() in retire() */
+		n += smp_load_acquire(&v->ring.slots[seq & (v->ring.nr_slots - 1)].commit) !=
+		     REPAGENT_SLOT_WORD(seq, REPAGENT_SLOT_VOID);
+	mutex_unlock(&v->consumer_lock);
+	return n;
+}
+
 /* Take a volume away that nobody needs. The caller has a reference. */
 static void reap(struct rec_volume *v, bool forget)
 {
 	mutex_lock(&rec_lock);
-	if (v->registered && !v->tables &&
-	    (forget || READ_ONCE(v->ring.acked) + 1 == READ_ONCE(v->ring.head)))
+	if (v->registered && !v->tables && (forget || !changes_left(v)))
 		unregister(v);
 	mutex_unlock(&rec_lock);
 }
@@ -571,11 +585,11 @@ static char *rec_devnode(REP_DEVNODE_CONST struct device *dev, umode_t *mode)
 
 	if (mode)
 		*mode = 0600;
-	return kasprintf(GFP_KERNEL, "repagent-recover/%s/%s", v->group, v->name);
+	return kasprintf(GFP_KERNEL, "rep-recover/%s/%s", v->group, v->name);
 }
 
 static struct class rec_class = {
-	.name		= "repagent-recover",
+	.name		= "rep-recover",
 	.devnode	= rec_devnode,
 };
 
@@ -698,17 +712,15 @@ static int attach(struct rec_target *t, const char *group, const char *name)
 static void detach(struct rec_target *t)
 {
 	struct rec_volume *v = t->volume;
-	u64 left;
+	unsigned int left;
 
 	mutex_lock(&rec_lock);
 	v->tables--;
 	if (!v->tables)
 		v->md = NULL;
-	spin_lock_irq(&v->lock);
-	left = v->ring.head - 1 - v->ring.acked;
-	spin_unlock_irq(&v->lock);
-	if (!v->tables && left)
-		DMWARN("volume %s/%s: %llu requests are not durable at the hub yet; it stays until they are",
+	left = v->tables ? 0 : changes_left(v);
+	if (left)
+		DMWARN("volume %s/%s: %u writes are not durable at the hub yet; it stays until they are",
 		       v->group, v->name, left);
 	mutex_unlock(&rec_lock);
 	reap(v, false);
@@ -774,7 +786,7 @@ static int recover_ctr(struct dm_target *ti, unsigned int argc, char **argv)
 	if (argc < 2)
 		return ctr_error(ti, "expected: <group> <volume> [<#feature words> <word>...]",
 				 "no %s after \"%s\"", argc ? "volume" : "group",
-				 argc ? argv[0] : "repagent-recover");
+				 argc ? argv[0] : "rep-recover");
 	group = dm_shift_arg(&as);
 	name = dm_shift_arg(&as);
 	if (!rep_name_ok(group))
@@ -911,7 +923,7 @@ static void recover_io_hints(struct dm_target *ti, struct queue_limits *limits)
 }
 
 static struct target_type recover_target = {
-	.name			= "repagent-recover",
+	.name			= "rep-recover",
 	.version		= {1, 0, 0},
 	.features		= DM_TARGET_NOWAIT | DM_TARGET_SINGLETON,
 	.module			= THIS_MODULE,
@@ -933,7 +945,7 @@ static struct target_type recover_target = {
  */
 int __init rep_recover_init(void)
 {
-	int err = alloc_chrdev_region(&rec_devt, 0, REC_MINORS, "repagent-recover");
+	int err = alloc_chrdev_region(&rec_devt, 0, REC_MINORS, "rep-recover");
 
 	if (err)
 		return err;
@@ -962,4 +974,4 @@ void rep_recover_exit(void)
 	ida_destroy(&rec_minors);
 }
 
-MODULE_ALIAS("dm-repagent-recover");
+MODULE_ALIAS("dm-rep-recover");

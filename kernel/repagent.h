@@ -18,7 +18,7 @@
  *   rep_volume.wide_lock	serialises the insertion of wide ranges;
  *				takes rep_shard.lock
  *   rings_lock (spin)		how much the rings have, of ring.c
- *   rec_lock (mutex)		the volumes of repagent-recover
+ *   rec_lock (mutex)		the volumes of rep-recover; takes rec_volume.consumer_lock
  *   rec_volume.consumer_lock	(mutex) answers and acknowledgement; takes
  *				rec_volume.lock
  *   rec_volume.lock (spin, irq) requests of one
@@ -364,7 +364,7 @@ void rep_resync_restart(struct rep_volume *v);
 void rep_dirty_ranges(struct rep_volume *v, struct repagent_dirty *d);
 bool rep_resync_reads(struct rep_volume *v, sector_t sector, sector_t nr_sectors);
 
-/* ---- recover.c: the target repagent-recover -------------------------------- */
+/* ---- recover.c: the target rep-recover -------------------------------- */
 
 int rep_recover_init(void);
 void rep_recover_exit(void);

@@ -283,7 +283,7 @@ show_state() {
 	local line
 	while IFS= read -r line; do
 		note "$line"
-	done < <(dmsetup status --target repagent 2>&1)
+	done < <(dmsetup status --target repagent 2>&1; dmsetup status --target rep-recover 2>&1)
 	[ -z "$DAEMON" ] || is_alive "$DAEMON" || note "the daemon is dead"
 	for line in "${daemon_log[@]}"; do
 		while IFS= read -r line; do
@@ -429,6 +429,11 @@ read_status() { # NAME
 	local -a w
 	echo "$1" >&"${STATUS[1]}"
 	read -ra w <&"${STATUS[0]}"
+	if [ "${w[2]:-}" = rep-recover ]; then
+		ST=([group]=${w[3]} [volume]=${w[4]} [daemon]=${w[5]} [waiting]=${w[6]} [used]=${w[7]%/*} [size]=${w[7]#*/}
+		    [last]=${w[8]} [acked]=${w[9]} [failed]=${w[10]})
+		return
+	fi
 	[ "${w[2]:-}" = repagent ] || return 1
 	ST=([group]=${w[3]} [volume]=${w[4]} [capture]=${w[5]} [image]=${w[6]} [reason]=${w[7]}
 	    [used]=${w[8]%/*} [size]=${w[8]#*/} [last]=${w[9]} [acked]=${w[10]} [dirty]=${w[11]}
@@ -816,6 +821,20 @@ hub_test() { # KIND
 
 restart_daemon() {
 	start_daemon "${DAEMON_ARGS[@]}"
+}
+
+# For recover*.sh: the disk of a fail-over VM.
+create_recover() { # NAME VOLUME MIB [FEATURE...]
+	local words=''
+	[ $# = 3 ] || words=" $(($# - 3)) ${*:4}"
+	create_dm "$1" "0 $(($3 * 2048)) rep-recover $GROUP $2$words"
+}
+
+start_recover() { # [ARGUMENT...]: the daemon that answers for it from $HUB_URI
+	daemon_log=("$TMP/daemon.log")
+	repagentd "$GROUP" --recover --tap "$HUB_URI" "$@" >> "$TMP/daemon.log" 2>&1 &
+	DAEMON=$!
+	defer end_process $DAEMON
 }
 
 kill_daemon() { # -9

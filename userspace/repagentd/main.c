@@ -41,7 +41,7 @@ static const char usage_text[] =
 "      --allow-no-flush        accept a server that has no FLUSH\n"
 "\n"
 "      --recover               answer for the volumes of a VM that runs on the\n"
-"                              recovery side, from the hub (repagent-recover)\n"
+"                              recovery side, from the hub (rep-recover)\n"
 "\n"
 "      --config FILE           read this instead of /etc/repagent/GROUP.conf, which\n"
 "                              need not exist; options win\n"

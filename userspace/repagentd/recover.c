@@ -40,7 +40,7 @@
 #include "recover.h"
 #include "window.h"
 
-#define DEVICES		"/dev/repagent-recover"
+#define DEVICES		"/dev/rep-recover"
 #define LOOK		NSEC_PER_SEC		/* for volumes */
 #define TICK		(100 * NSEC_PER_MSEC)
 #define DURABLE_WITHIN	NSEC_PER_SEC		/* what is in the ring is flushed at least so often */
@@ -494,7 +494,7 @@ static int map_volume(struct volume *v)
 	if (r < 0)
 		return r;
 	if (v->info.abi_version != REPAGENT_RECOVER_ABI_VERSION) {
-		log_err("volume %s: the kernel's repagent-recover speaks ABI version %u and this daemon version %d; "
+		log_err("volume %s: the kernel's rep-recover speaks ABI version %u and this daemon version %d; "
 			"install the daemon that belongs to the module",
 			v->name, v->info.abi_version, REPAGENT_RECOVER_ABI_VERSION);
 		return -EPROTO;
@@ -587,7 +587,7 @@ static void look_for_volumes(struct recover *r)
 	if (dir)
 		closedir(dir);
 	else if (!r->waiting_told)
-		log_info("waiting for volumes: there is no %s; they come with dmsetup create ... repagent-recover %s VOLUME",
+		log_info("waiting for volumes: there is no %s; they come with dmsetup create ... rep-recover %s VOLUME",
 			 path, r->cfg->group);
 	r->waiting_told = true;
 	r->next_look = r->loop.now + LOOK;

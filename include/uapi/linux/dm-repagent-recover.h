@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only WITH Linux-syscall-note */
 /*
- * The interface between the device-mapper target "repagent-recover" and the
+ * The interface between the device-mapper target "rep-recover" and the
  * daemon that answers for it: the character device
- * /dev/repagent-recover/<group>/<volume>.
+ * /dev/rep-recover/<group>/<volume>.
  *
  * Its mapping is the ring of <linux/dm-repagent.h>, with struct
  * repagent_ring_header and struct repagent_slot, whose barriers are the same;
