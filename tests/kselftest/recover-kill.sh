@@ -17,7 +17,7 @@ start_hub nbdkit --filter=cache -- "file=$HUB/v0" cache=writeback
 create_recover "$NAME" v0 64 ring 16
 DEV=$(dev "$NAME")
 start_recover
-start_writer load remember --threads 16 --seed "$SEED" --progress "$TMP/progress" "$DEV"
+start_writer load remember --threads 16 --no-discard --seed "$SEED" --progress "$TMP/progress" "$DEV"
 
 progress() {
 	stat -c %s "$TMP/progress" 2> /dev/null || echo 0

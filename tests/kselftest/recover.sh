@@ -9,7 +9,7 @@
 
 ops=3000
 [ -z "${TEST_LONG:-}" ] || ops=30000
-plan 30
+plan 32
 export TMPDIR=$TMP
 HUB=$TMP/hub
 NAME=$PREFIX-r0

@@ -47,11 +47,13 @@ static const char usage[] =
 "  --threads N   default: 8\n"
 "  --seed N      default: of the clock; it is printed\n"
 "  --range SIZE  of the device; default: all of it\n"
+"  --no-discard  what is discarded may be anything afterwards\n"
 "  --progress FILE\n"
 "                gets a byte for every hundred operations\n";
 
 static struct {
 	uint64_t seconds, threads, seed, range;
+	bool no_discard;
 	const char *progress;
 } opt = { .threads = 8 };
 
@@ -112,7 +114,7 @@ static void change(struct thread *t, struct rng *r, uint64_t at, uint64_t n, uin
 		ok = !ioctl(fd, BLKZEROOUT, range);
 		version = ZERO;
 		t->zeroes++;
-	} else if (kind == 1) {
+	} else if (kind == 1 && !opt.no_discard) {
 		what = "discard";
 		ok = !ioctl(fd, BLKDISCARD, range);
 		version = UNKNOWN;
@@ -183,6 +185,7 @@ int main(int argc, char **argv)
 		{ "threads", OPT_NUMBER, { &opt.threads } },
 		{ "seed", OPT_NUMBER, { &opt.seed } },
 		{ "range", OPT_SIZE, { &opt.range } },
+		{ "no-discard", OPT_FLAG, { &opt.no_discard } },
 		{ "progress", OPT_TEXT, { &opt.progress } },
 		{ }
 	};
