@@ -49,4 +49,15 @@ static inline void rep_need_stable_writes(struct dm_target *ti,
 #endif
 }
 
+/* Where there is no device below that says no, dm offers what the target does not do. */
+static inline void rep_no_devices_below(struct queue_limits *limits)
+{
+#ifdef REP_HAVE_FEAT_POLL
+	limits->features &= ~BLK_FEAT_POLL;
+#endif
+#ifdef REP_HAVE_WZEROES_UNMAP
+	limits->max_hw_wzeroes_unmap_sectors = 0;
+#endif
+}
+
 #endif /* DM_REPAGENT_COMPAT_H */

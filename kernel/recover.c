@@ -32,6 +32,7 @@
 #include <linux/mm.h>
 #include <linux/module.h>
 #include <linux/poll.h>
+#include <linux/sched/mm.h>
 #include <linux/slab.h>
 #include <linux/uaccess.h>
 #include <linux/dm-repagent-recover.h>
@@ -73,6 +74,8 @@ struct rec_volume {
 	bool			requeue;	/* a noflush suspend: nothing may wait here */
 	u64			sectors;
 	u64			failed;		/* requests that ended with an error */
+	u64			voided;		/* changes up to it are durable */
+	u64			hub;		/* whose disk it is; 0: not known yet */
 	unsigned int		timeout;	/* s; 0: none */
 
 	wait_queue_head_t	wait;		/* the daemon's poll() */
@@ -97,6 +100,22 @@ struct rec_io {
 	sector_t		nr_sectors;
 	unsigned long		since;		/* jiffies */
 };
+
+/*
+ * The daemon may wait for rec_lock, and then nothing is answered: whoever holds it
+ * must not wait for memory that could only be had by writing to such a disk.
+ */
+static unsigned int volumes_lock(void)
+{
+	mutex_lock(&rec_lock);
+	return memalloc_noio_save();
+}
+
+static void volumes_unlock(unsigned int noio)
+{
+	memalloc_noio_restore(noio);
+	mutex_unlock(&rec_lock);
+}
 
 static struct bio *bio_of(struct rec_io *io)
 {
@@ -148,6 +167,26 @@ static void retire(struct rec_volume *v, struct rec_io *io)
 }
 
 /*
+ * A flush, or a write with FUA, succeeded: the changes that were answered before it
+ * are durable. They must not be sent again: while they are, the hub would have what
+ * was there before. Under rec_volume.lock and consumer_lock.
+ */
+static void void_durable(struct rec_volume *v, const struct rec_io *io)
+{
+	struct rep_ring *r = &v->ring;
+	u64 seq, last = io->rec.seq - !(io->flags & REPAGENT_REC_FUA);
+
+	if (io->type != REPAGENT_RECOVER_FLUSH && !(io->flags & REPAGENT_REC_FUA))
+		return;
+	for (seq = max(v->voided, r->acked) + 1; seq <= last; seq++)
+		if (!*io_of(v, seq) && rep_ring_is_committed(r, seq))
+			/* pairs with the daemon's load-acquire */
+			smp_store_release(&r->slots[seq & (r->nr_slots - 1)].commit,
+					  REPAGENT_SLOT_WORD(seq, REPAGENT_SLOT_VOID));
+	v->voided = max(v->voided, last);
+}
+
+/*
  * End all that waits, or what has waited for longer than @limit jiffies.
  * Context: process.
  */
@@ -162,7 +201,14 @@ static void end_waiting(struct rec_volume *v, unsigned long limit, blk_status_t 
 	bio_list_init(&old);
 	spin_lock_irq(&v->lock);
 	for (seq = v->ring.acked + 1; seq < v->ring.head && v->waiting; seq++) {
-		io = *io_of(v, seq);
+		if (!(seq % 4096)) {
+			spin_unlock_irq(&v->lock);
+			cond_resched();
+			spin_lock_irq(&v->lock);
+		}
+		if (status == BLK_STS_DM_REQUEUE && !v->requeue)
+			break;
+		io = seq > v->ring.acked ? *io_of(v, seq) : NULL;
 		if (!io || (limit && time_before(now, io->since + limit)))
 			continue;
 		io = take(v, seq);
@@ -172,7 +218,7 @@ static void end_waiting(struct rec_volume *v, unsigned long limit, blk_status_t 
 		v->failed += status != BLK_STS_DM_REQUEUE;
 		bio_list_add(&old, bio_of(io));
 	}
-	while ((bio = bio_list_peek(&v->parked))) {
+	while ((bio = bio_list_peek(&v->parked)) && (status != BLK_STS_DM_REQUEUE || v->requeue)) {
 		io = dm_per_bio_data(bio, sizeof(*io));
 		if (limit && time_before(now, io->since + limit))
 			break;
@@ -273,8 +319,12 @@ static int recover_map(struct dm_target *ti, struct bio *bio)
 
 	spin_lock_irq(&v->lock);
 	if (unlikely(v->requeue)) {
-		spin_unlock_irq(&v->lock);
-		return DM_MAPIO_REQUEUE;
+		if (dm_noflush_suspending(ti)) {
+			spin_unlock_irq(&v->lock);
+			return DM_MAPIO_REQUEUE;
+		}
+		/* The suspend was given up; dm brings back what it kept before it says so. */
+		WRITE_ONCE(v->requeue, false);
 	}
 	fits = bio_list_empty(&v->parked) && reserve(v, io);
 	if (!fits && !(bio->bi_opf & REQ_NOWAIT)) {
@@ -322,21 +372,52 @@ static unsigned int changes_left(struct rec_volume *v)
 	u64 seq;
 
 	mutex_lock(&v->consumer_lock);
-	for (seq = v->ring.acked + 1; seq < v->ring.head; seq++)
-		/* pairs with smp_store_release() in retire() */
+	for (seq = v->ring.acked + 1; seq < READ_ONCE(v->ring.head); seq++) {
+		/* pairs with smp_store_release() in retire() and void_durable() */
 		n += smp_load_acquire(&v->ring.slots[seq & (v->ring.nr_slots - 1)].commit) !=
 		     REPAGENT_SLOT_WORD(seq, REPAGENT_SLOT_VOID);
+		if (!(seq % 4096))
+			cond_resched();
+	}
 	mutex_unlock(&v->consumer_lock);
 	return n;
+}
+
+/*
+ * The daemon has found the disk at the hub. What was not durable at one must not get
+ * to another: a new fail-over is not the one that was rolled back.
+ */
+static int bind(struct rec_volume *v, u64 hub)
+{
+	bool same;
+
+	if (!hub)
+		return -EINVAL;
+	spin_lock_irq(&v->lock);
+	same = v->hub == hub;
+	spin_unlock_irq(&v->lock);
+	if (same)
+		return 0;
+	if (READ_ONCE(v->hub) && changes_left(v))
+		return -ESTALE;
+	spin_lock_irq(&v->lock);
+	v->hub = hub;
+	spin_unlock_irq(&v->lock);
+	return 0;
 }
 
 /* Take a volume away that nobody needs. The caller has a reference. */
 static void reap(struct rec_volume *v, bool forget)
 {
-	mutex_lock(&rec_lock);
+	unsigned int noio;
+
+	/* A device that goes away meanwhile sees to it itself. */
+	if (READ_ONCE(v->tables))
+		return;
+	noio = volumes_lock();
 	if (v->registered && !v->tables && (forget || !changes_left(v)))
 		unregister(v);
-	mutex_unlock(&rec_lock);
+	volumes_unlock(noio);
 }
 
 static int rec_open(struct inode *inode, struct file *file)
@@ -383,9 +464,7 @@ static __poll_t rec_poll(struct file *file, poll_table *wait)
 
 static void get_info(struct rec_volume *v, struct repagent_recover_info *info)
 {
-	mutex_lock(&rec_lock);
-	info->active = v->tables && v->sectors;
-	mutex_unlock(&rec_lock);
+	info->active = READ_ONCE(v->tables) && READ_ONCE(v->sectors);
 	info->abi_version = REPAGENT_RECOVER_ABI_VERSION;
 	info->incarnation = v->ring.incarnation;
 	info->map_size = v->ring.hdr->map_size;
@@ -456,6 +535,8 @@ static int answer_one(struct rec_volume *v, const struct repagent_recover_done *
 		*io_of(v, d->seq) = io;
 		v->waiting++;
 	} else {
+		if (!d->error)
+			void_durable(v, io);
 		retire(v, io);
 		v->failed += !!d->error;
 	}
@@ -476,15 +557,16 @@ static int answer(struct rec_volume *v, const struct repagent_recover_answer *a)
 
 	if (a->incarnation != v->ring.incarnation || a->reserved || a->nr > REPAGENT_RECOVER_BATCH)
 		return -EINVAL;
-	mutex_lock(&v->consumer_lock);
 	for (i = 0; i < a->nr && !err; i += n) {
 		n = min_t(unsigned int, a->nr - i, ARRAY_SIZE(done));
+		/* Not under the lock: it may take as long as whoever owns that memory likes. */
 		if (copy_from_user(done, p + i, n * sizeof(*done)))
-			err = -EFAULT;
+			return -EFAULT;
+		mutex_lock(&v->consumer_lock);
 		for (k = 0; k < n && !err; k++)
 			err = answer_one(v, &done[k]);
+		mutex_unlock(&v->consumer_lock);
 	}
-	mutex_unlock(&v->consumer_lock);
 	return err;
 }
 
@@ -500,9 +582,12 @@ static int acknowledge(struct rec_volume *v, const struct repagent_ack *ack)
 	if (ack->seq < r->acked || ack->seq >= smp_load_acquire(&r->hdr->head))
 		goto out;
 	/* What is committed and answered stays so: acked is what consumer_lock guards. */
-	for (seq = r->acked + 1; seq <= ack->seq; seq++)
+	for (seq = r->acked + 1; seq <= ack->seq; seq++) {
 		if (!rep_ring_is_committed(r, seq) || READ_ONCE(*io_of(v, seq)))
 			goto out;
+		if (!(seq % 4096))
+			cond_resched();
+	}
 	err = 0;
 	if (ack->seq == r->acked)
 		goto out;
@@ -537,6 +622,7 @@ static long rec_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 		struct repagent_recover_answer	answer;
 		struct repagent_ack		ack;
 		struct repagent_wait		wait;
+		__u64				hub;
 	} u;
 
 	switch (cmd) {
@@ -544,6 +630,7 @@ static long rec_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 	case REPAGENT_RECOVER_IOC_ANSWER:
 	case REPAGENT_RECOVER_IOC_ACK:
 	case REPAGENT_RECOVER_IOC_WAIT:
+	case REPAGENT_RECOVER_IOC_BIND:
 	case REPAGENT_RECOVER_IOC_FORGET:
 		break;
 	default:
@@ -564,6 +651,8 @@ static long rec_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 		return acknowledge(v, &u.ack);
 	case REPAGENT_RECOVER_IOC_WAIT:
 		return wait_for(v, &u.wait);
+	case REPAGENT_RECOVER_IOC_BIND:
+		return bind(v, u.hub);
 	default:
 		reap(v, true);
 		return READ_ONCE(v->dead) ? 0 : -EBUSY;
@@ -683,9 +772,9 @@ static int attach(struct rec_target *t, const char *group, const char *name)
 {
 	struct mapped_device *md = dm_table_get_md(t->ti->table);
 	struct rec_volume *v;
+	unsigned int noio = volumes_lock();
 	int err = 0;
 
-	mutex_lock(&rec_lock);
 	v = volume_find(group, name);
 	if (v && v->tables && v->md != md) {
 		DMERR("volume %s/%s: device %s has it", group, name, dm_device_name(v->md));
@@ -702,28 +791,29 @@ static int attach(struct rec_target *t, const char *group, const char *name)
 	}
 	if (!err) {
 		get_device(&v->dev);
-		v->tables++;
+		WRITE_ONCE(v->tables, v->tables + 1);
 		v->md = md;
 		t->volume = v;
 	}
-	mutex_unlock(&rec_lock);
+	volumes_unlock(noio);
 	return err;
 }
 
 static void detach(struct rec_target *t)
 {
 	struct rec_volume *v = t->volume;
-	unsigned int left;
+	unsigned int noio = volumes_lock(), left;
 
-	mutex_lock(&rec_lock);
-	v->tables--;
-	if (!v->tables)
+	WRITE_ONCE(v->tables, v->tables - 1);
+	if (!v->tables) {
 		v->md = NULL;
+		WRITE_ONCE(v->timeout, 0);
+	}
 	left = v->tables ? 0 : changes_left(v);
 	if (left)
 		DMWARN("volume %s/%s: %u writes are not durable at the hub yet; it stays until they are",
 		       v->group, v->name, left);
-	mutex_unlock(&rec_lock);
+	volumes_unlock(noio);
 	reap(v, false);
 	put_device(&v->dev);
 }
@@ -921,6 +1011,7 @@ static void recover_io_hints(struct dm_target *ti, struct queue_limits *limits)
 	limits->max_hw_discard_sectors = REC_SPAN;
 	limits->discard_granularity = PAGE_SIZE;
 	limits->max_write_zeroes_sectors = REC_SPAN;
+	rep_no_devices_below(limits);
 }
 
 static struct target_type recover_target = {

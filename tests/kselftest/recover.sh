@@ -9,7 +9,7 @@
 
 ops=3000
 [ -z "${TEST_LONG:-}" ] || ops=30000
-plan 33
+plan 37
 export TMPDIR=$TMP
 HUB=$TMP/hub
 NAME=$PREFIX-r0
@@ -78,6 +78,27 @@ restart_hub
 end_writer away
 check "all is carried out when the hub is back" test $? -eq 0
 
+# --- What a flush has made durable is not sent again: it would take back for a while what came behind it.
+must_wait_for 10 is_durable
+flushed_and_killed() { # before the daemon has acknowledged it
+	local i
+	for ((i = 0; i < 20; i++)); do
+		dd if="$TMP/data" of="$DEV" bs=64k oflag=direct conv=fsync,notrunc status=none || return 1
+		kill_daemon
+		read_status "$NAME"
+		[ "${ST[last]}" = "${ST[acked]}" ] || return 0
+		start_recover
+	done
+	return 1
+}
+check "a daemon dies before it has acknowledged what is durable" flushed_and_killed
+kill_hub
+dd if=/dev/zero of="$HUB/v0" bs=1M count=1 conv=notrunc status=none
+restart_hub
+start_recover
+check "... the next one acknowledges it" wait_for 10 is_durable
+check "... and does not send it again" cmp -n $((1 << 20)) /dev/zero "$HUB/v0"
+
 # --- What was answered and is not durable outlives the device, and a hub that has lost it.
 must_wait_for 10 is_durable
 cp "$HUB/v0" "$TMP/older"
@@ -94,6 +115,12 @@ leave_behind() { # what a flush, which comes within a second, has not covered ye
 }
 head -c 1M /dev/urandom > "$TMP/data"
 check "a daemon dies with what was answered and is not durable" leave_behind
+hub_uri=$HUB_URI
+HUB_URI="nbd+unix:///elsewhere?socket=$HUB_SOCKET"
+start_recover
+check "that does not get to another disk" wait_for 20 daemon_says 'is of another fail-over'
+kill_daemon
+HUB_URI=$hub_uri
 kill_hub
 cp "$TMP/older" "$HUB/v0"
 remove_dm "$NAME"

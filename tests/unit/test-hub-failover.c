@@ -188,8 +188,8 @@ static int write_random(const char *test, image *m)
 	int err;
 
 	sim_fill(buf, 0x777, number++, sector, nr);
-	err = kind < 2 ? hub_disk_zero(d, 0, sector * 512, nr * 512, kind, why) :
-			 hub_disk_write(d, 0, sector * 512, buf, nr * 512, why);
+	err = kind < 2 ? hub_disk_zero(d, NULL, sector * 512, nr * 512, kind, why) :
+			 hub_disk_write(d, NULL, sector * 512, buf, nr * 512, why);
 	if (!err && kind < 2)
 		memset((*m)[v] + sector * 512, 0, nr * 512);
 	else if (!err)
@@ -294,7 +294,7 @@ static void test_scratch(void **state)
 	assert_int_equal(hub_test_stop(hub, id[0], "passed", NULL, why), ENOENT);
 	assert_int_equal(hub_test_stop(hub, id[1], NULL, NULL, why), 0);
 	assert_true(hub_disk_over(open, why));
-	assert_int_equal(hub_disk_write(open, 0, 0, own[1], 512, why), ESHUTDOWN);
+	assert_int_equal(hub_disk_write(open, NULL, 0, own[1], 512, why), ESHUTDOWN);
 	assert_int_equal(hub_disk_read(open, 0, got, 512, why), ESHUTDOWN);
 	hub_disk_close(open);
 	snprintf(path, sizeof(path), "%s/groups/vm0/tests/%s", dir, id[1]);
@@ -444,7 +444,7 @@ static void test_live(void **state)
 	assert_int_equal(sim_connect(&b), 0);
 	assert_int_equal(b.block.state, SESSION_FENCED);
 	assert_non_null(strstr(b.block.reason, "in use"));
-	assert_int_equal(hub_disk_write(d, 0, 0, model[1], 512, why), 0);
+	assert_int_equal(hub_disk_write(d, NULL, 0, model[1], 512, why), 0);
 	hub_disk_close(d);
 	assert_int_equal(sim_connect(&b), 0);
 	assert_int_equal(b.block.state, SESSION_ACCEPTING);
@@ -464,6 +464,8 @@ static void test_live(void **state)
 /* What a client sent that lost its connection does not come behind what is sent again. */
 static void test_one_writer(void **state)
 {
+	static const struct hub_writer first = { .client = 1 }, second = { .client = 2 }, here = { 3, 0xa }, here_again = { 5, 0xa },
+				       there = { 4, 0xb };
 	struct hub_disk *old, *new;
 	uint8_t got[512];
 
@@ -473,17 +475,27 @@ static void test_one_writer(void **state)
 	assert_int_equal(hub_failover(hub, "vm0", &(struct hub_order){ .point = "latest" }, why), 0);
 	old = open_disk(NULL, 0);
 	new = open_disk(NULL, 0);
-	assert_int_equal(hub_disk_write(old, 1, 0, model[0], 512, why), 0);
-	assert_int_equal(hub_disk_write(new, 2, 0, model[1], 512, why), 0);
-	assert_int_equal(hub_disk_write(old, 1, 0, model[0], 512, why), ESHUTDOWN);
+	assert_int_equal(hub_disk_write(old, &first, 0, model[0], 512, why), 0);
+	assert_int_equal(hub_disk_write(new, &second, 0, model[1], 512, why), 0);
+	assert_int_equal(hub_disk_write(old, &first, 0, model[0], 512, why), ESHUTDOWN);
 	assert_non_null(strstr(why, "one writer"));
-	assert_int_equal(hub_disk_zero(old, 1, 0, 512, false, why), ESHUTDOWN);
+	assert_int_equal(hub_disk_zero(old, &first, 0, 512, false, why), ESHUTDOWN);
 	assert_int_equal(hub_disk_read(old, 0, got, 512, why), 0);
 	assert_memory_equal(got, model[1], 512);
+
+	/* A host that was replaced does not come back, however it connects. */
+	assert_int_equal(hub_disk_write(old, &here, 0, model[0], 512, why), 0);
+	assert_false(hub_disk_displaced(old, here.token, why));
+	assert_int_equal(hub_disk_write(new, &there, 0, model[1], 512, why), 0);
+	assert_true(hub_disk_displaced(old, here.token, why));
+	assert_int_equal(hub_disk_write(old, &here_again, 0, model[0], 512, why), EPERM);
+	assert_non_null(strstr(why, "taken this volume over"));
+	assert_int_equal(hub_disk_write(new, &there, 512, model[1], 512, why), 0);
+
 	/* The other volume has a writer of its own. */
 	hub_disk_close(old);
 	old = open_disk(NULL, 1);
-	assert_int_equal(hub_disk_write(old, 1, 0, model[1], 512, why), 0);
+	assert_int_equal(hub_disk_write(old, &first, 0, model[1], 512, why), 0);
 	hub_disk_close(old);
 	hub_disk_close(new);
 }
@@ -771,7 +783,7 @@ static void test_power_cut(void **state)
 			written[i].sector = (uint64_t)random() % (SIM_SECTORS - written[i].nr);
 			sim_fill(buf, 0x999, i, written[i].sector, written[i].nr);
 			d = open_disk(NULL, written[i].volume);
-			assert_int_equal(hub_disk_write(d, 0, written[i].sector * 512, buf, written[i].nr * 512, why), 0);
+			assert_int_equal(hub_disk_write(d, NULL, written[i].sector * 512, buf, written[i].nr * 512, why), 0);
 			if (!(random() % 30)) {
 				assert_int_equal(hub_disk_flush(d, why), 0);
 				flushed = i + 1;

@@ -387,7 +387,7 @@ bool uri_for_volume(const struct uri_map *map, const char *group,
  * @map: the taps, of which that of all volumes leads to a rephub
  * @group: its name
  * @kind: "log" or "live"
- * @volume: of the export, or NULL
+ * @volume: of the export, at most VOLUME_NAME_MAX bytes with what else its name has; or NULL
  * @uri: URI_MAX bytes for the URI as it was given
  * @nbd: URI_MAX bytes for the one that an NBD client understands
  * @error: URI_ERROR_MAX bytes for a sentence
@@ -397,7 +397,7 @@ bool uri_for_volume(const struct uri_map *map, const char *group,
 bool uri_for_hub(const struct uri_map *map, const char *group, const char *kind, const char *volume,
 		 char *uri, char *nbd, char *error)
 {
-	char name[2 * (3 * REPAGENT_NAME_MAX + 1) + 16];
+	char name[3 * (REPAGENT_NAME_MAX + VOLUME_NAME_MAX) + 16];
 	struct parts p;
 	size_t len;
 	int n;

@@ -15,6 +15,7 @@
 #include <netinet/tcp.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/ioctl.h>
@@ -342,6 +343,15 @@ static void set_keepalive(struct conn *c)
 	setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &count, sizeof(count));
 }
 
+/* Not every server has one. */
+static void take_description(struct conn *c)
+{
+	char *text = nbd_get_export_description(c->nbd);
+
+	snprintf(c->description, sizeof(c->description), "%s", text ? text : "");
+	free(text);
+}
+
 /* The handshake is over: what does the server offer? */
 static void negotiated(struct conn *c)
 {
@@ -359,6 +369,8 @@ static void negotiated(struct conn *c)
 	c->zeroes = nbd_can_zero(c->nbd) == 1 && !c->no_zeroes;
 	c->trims = nbd_can_trim(c->nbd) == 1;
 	set_keepalive(c);
+	if (c->described)
+		take_description(c);
 
 	if (nbd_is_read_only(c->nbd) != 0)
 		fault(c, FAULT_REFUSED, "the export is read-only; serve it writable");
@@ -504,6 +516,7 @@ void conn_open(struct conn *c)
 	if (!c->nbd ||
 	    (c->cfg->tls_certificates &&
 	     nbd_set_tls_certificates(c->nbd, c->cfg->tls_certificates) < 0) ||
+	    (c->described && nbd_set_full_info(c->nbd, true) < 0) ||
 	    nbd_aio_connect_uri(c->nbd, c->uri) < 0)
 		died(c);
 	else

@@ -50,6 +50,8 @@ struct conn_request {
 /*
  * struct conn
  * @uri:	where it leads
+ * @described:	the server's description of the export is wanted
+ * @description: ... which is this
  * @dead:	nothing will come from it any more
  * @corked:	what is sent waits for conn_update()
  * @uncorkable:	it is no TCP
@@ -74,6 +76,7 @@ struct conn {
 	struct nbd_handle *nbd;
 	enum conn_state state;
 	enum conn_fault fault;
+	bool described;
 	bool dead;
 	bool corked;
 	bool uncorkable;
@@ -82,6 +85,7 @@ struct conn {
 	int lowat;
 	char why[512];
 	char uri[URI_MAX];
+	char description[128];
 
 	uint64_t size;
 	uint64_t max_request;

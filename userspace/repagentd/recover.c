@@ -419,15 +419,18 @@ static void lose_hub(struct volume *v, const char *why)
 static void connect_hub(struct volume *v)
 {
 	struct recover *r = v->r;
-	char error[URI_ERROR_MAX], given[URI_MAX];
+	char error[URI_ERROR_MAX], given[URI_MAX], name[VOLUME_NAME_MAX];
 	bool ok;
 
 	if (uri_is_rephub(r->cfg->taps.all)) {
-		ok = uri_for_hub(&r->cfg->taps, r->cfg->group, "live", v->name, given, v->conn.uri, error);
+		/* The hub knows this ring by its incarnation, over all connections. */
+		snprintf(name, sizeof(name), "%s@%016" PRIx64, v->name, (uint64_t)v->info.incarnation);
+		ok = uri_for_hub(&r->cfg->taps, r->cfg->group, "live", v->name, given, v->uri, error) &&
+		     uri_for_hub(&r->cfg->taps, r->cfg->group, "live", name, given, v->conn.uri, error);
 	} else {
 		ok = uri_for_volume(&r->cfg->taps, r->cfg->group, v->name, v->conn.uri, error);
+		snprintf(v->uri, sizeof(v->uri), "%s", v->conn.uri);
 	}
-	snprintf(v->uri, sizeof(v->uri), "%s", v->conn.uri);
 	if (ok && uri_exposes_data(v->conn.uri) && !v->told)
 		log_warn("volume %s: %s: what the VM reads and writes goes there in plain text; use TLS", v->name, v->uri);
 	v->told = true;
@@ -436,6 +439,24 @@ static void connect_hub(struct volume *v)
 		return;
 	}
 	conn_open(&v->conn);
+}
+
+/*
+ * A rephub describes the disk of a fail-over by the incarnation of its writes; where it has moved to does not matter.
+ * Of others, and of tests, whose names are unique, the URI says which disk it is. The hash is FNV-1a.
+ */
+static bool is_the_same_disk(struct volume *v)
+{
+	const char *from[] = { uri_is_rephub(v->r->cfg->taps.all) ? v->name : v->uri, v->conn.description };
+	uint64_t hub = UINT64_C(0xcbf29ce484222325);
+	const char *c;
+	unsigned int i;
+
+	for (i = 0; i < 2; i++)
+		for (c = from[i]; *c; c++)
+			hub = (hub ^ (uint8_t)*c) * UINT64_C(0x100000001b3);
+	hub |= !hub;
+	return call(v, REPAGENT_RECOVER_IOC_BIND, &hub) != -ESTALE;
 }
 
 static void run_hub(struct volume *v)
@@ -449,6 +470,11 @@ static void run_hub(struct volume *v)
 		return;
 	if (c->state == CONN_READY && v->state == APART && !c->fault) {
 		conn_check_size(c, v->info.sectors * SECTOR);
+		if (!c->fault && !is_the_same_disk(v)) {
+			lose_hub(v, "what the VM was answered, and is not durable, is of another fail-over, and must not get there: "
+				 "roll back to that, or end the VM, remove its device and have it forgotten");
+			return;
+		}
 		if (!c->fault) {
 			log_notice("volume %s: served from %s", v->name, v->uri);
 			v->state = SERVING;
@@ -532,6 +558,7 @@ static void open_volume(struct recover *r, unsigned int i, const char *name)
 	v->conn.cfg = r->cfg;
 	v->conn.replied = replied;
 	v->conn.owner = v;
+	v->conn.described = true;
 	v->end = UINT64_MAX;
 	v->pause = r->cfg->retry_min;
 	v->state = APART;

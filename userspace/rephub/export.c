@@ -27,13 +27,13 @@ static const char *const disk_contexts[] = { "base:allocation" };
 
 /*
  * struct export - one of the three is there.
- * @client:	of a disk: rises with each that is opened
+ * @writer:	of a disk
  */
 struct export {
 	struct hub_session *session;
 	struct hub_view *view;
 	struct hub_disk *disk;
-	uint64_t client;
+	struct hub_writer writer;
 };
 
 /* In a request's scratch. */
@@ -73,12 +73,12 @@ static int carry_out_on_disk(const struct export *e, struct nbds_request *rq)
 			   next == rq->offset + rq->length && !hub_disk_over(d, rq->reason);
 		return rq->hole ? 0 : hub_disk_read(d, rq->offset, rq->buf, rq->length, rq->reason);
 	case NBDS_WRITE:
-		err = hub_disk_write(d, e->client, rq->offset, rq->buf, rq->length, rq->reason);
+		err = hub_disk_write(d, &e->writer, rq->offset, rq->buf, rq->length, rq->reason);
 		break;
 	case NBDS_FLUSH:
 		return hub_disk_flush(d, rq->reason);
 	default:
-		err = hub_disk_zero(d, e->client, rq->offset, rq->length, rq->op == NBDS_TRIM, rq->reason);
+		err = hub_disk_zero(d, &e->writer, rq->offset, rq->length, rq->op == NBDS_TRIM, rq->reason);
 		break;
 	}
 	return err || !rq->fua ? err : hub_disk_flush(d, rq->reason);
@@ -166,12 +166,20 @@ enum kind { KIND_LOG, KIND_VIEW, KIND_LIVE, KIND_TEST, KIND_NONE };
  * @group:	of KIND_TEST the test's
  * @volume:	not of KIND_LOG
  * @point:	of KIND_VIEW: what is behind the @
+ * @token:	of KIND_LIVE and KIND_TEST: the same, 16 hexadecimal digits; 0 without
  */
 struct parts {
 	enum kind kind;
 	char group[REPAGENT_NAME_MAX + 1], volume[REPAGENT_NAME_MAX + 1];
 	const char *point;
+	uint64_t token;
 };
+
+/* Sixteen hexadecimal digits, and nothing else. */
+static bool take_token(uint64_t *token, const char *from)
+{
+	return strlen(from) == 16 && strspn(from, "0123456789abcdef") == 16 && sscanf(from, "%" SCNx64, token) == 1;
+}
 
 static bool take_name(char *to, const char *from, ptrdiff_t len)
 {
@@ -181,12 +189,11 @@ static bool take_name(char *to, const char *from, ptrdiff_t len)
 	return frame_name_ok(to);
 }
 
-/* log/GROUP, view/GROUP/VOLUME@POINT, live/GROUP/VOLUME or test/ID/VOLUME? */
+/* log/GROUP, view/GROUP/VOLUME@POINT, live/GROUP/VOLUME[@TOKEN] or test/ID/VOLUME[@TOKEN]? */
 static bool split(const char *name, struct parts *p)
 {
 	static const char *const kinds[] = { "log/", "view/", "live/", "test/" };
 	const char *slash, *end;
-	size_t n;
 
 	*p = (struct parts){ .kind = KIND_LOG };
 	while (p->kind < KIND_NONE && strncmp(name, kinds[p->kind], strlen(kinds[p->kind])))
@@ -199,9 +206,8 @@ static bool split(const char *name, struct parts *p)
 	slash = strchr(name, '/');
 	if (!slash)
 		return false;
-	n = p->kind == KIND_VIEW ? strcspn(slash, "@") : strlen(slash);
-	end = slash + n;
-	if (p->kind == KIND_VIEW && (!*end || !end[1]))
+	end = slash + strcspn(slash, "@");
+	if (p->kind == KIND_VIEW ? !*end || !end[1] : *end && !take_token(&p->token, end + 1))
 		return false;
 	p->point = p->kind == KIND_VIEW ? end + 1 : NULL;
 	return take_name(p->group, name, slash - name) && take_name(p->volume, slash + 1, end - slash - 1);
@@ -339,8 +345,8 @@ static void describe_disk(struct nbds_info *info, const struct hub_disk *d, cons
 	info->can_fast_zero = true;
 	info->nr_contexts = 1;
 	info->contexts = disk_contexts;
-	snprintf(info->description, sizeof(info->description), "%s of %s %s", p->volume,
-		 p->kind == KIND_LIVE ? "group" : "test", p->group);
+	snprintf(info->description, sizeof(info->description), "%s of %s %s, incarnation %016" PRIx64, p->volume,
+		 p->kind == KIND_LIVE ? "group" : "test", p->group, hub_disk_incarnation(d));
 }
 
 static void *exports_open(void *data, const char *name, struct nbds_info *info, char *reason, size_t size)
@@ -364,6 +370,10 @@ static void *exports_open(void *data, const char *name, struct nbds_info *info, 
 		e->disk = hub_live_open(x->hub, p.group, p.volume, why);
 	else if (e)
 		e->disk = hub_test_open(x->hub, p.group, p.volume, why);
+	if (e && e->disk && hub_disk_displaced(e->disk, p.token, why)) {
+		hub_disk_close(e->disk);
+		e->disk = NULL;
+	}
 	if (e && e->view)
 		hub_view_for(e->view, peer_address);
 	if (!e || (!e->session && !e->view && !e->disk)) {
@@ -371,7 +381,7 @@ static void *exports_open(void *data, const char *name, struct nbds_info *info, 
 		free(e);
 		return NULL;
 	}
-	e->client = atomic_fetch_add(&clients, 1) + 1;
+	e->writer = (struct hub_writer){ .client = atomic_fetch_add(&clients, 1) + 1, .token = p.token };
 	if (e->session)
 		describe_log(info, p.group);
 	else if (e->view)

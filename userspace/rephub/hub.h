@@ -81,8 +81,23 @@ void hub_view_close(struct hub_view *v);
 /* overlay.c: volumes that can be written */
 uint64_t hub_disk_size(const struct hub_disk *d);
 int hub_disk_read(struct hub_disk *d, uint64_t offset, void *buf, size_t len, char *reason);
-int hub_disk_write(struct hub_disk *d, uint64_t client, uint64_t offset, const void *buf, size_t len, char *reason);
-int hub_disk_zero(struct hub_disk *d, uint64_t client, uint64_t offset, uint64_t len, bool discard, char *reason);
+/*
+ * struct hub_writer - who writes to a disk
+ * @client:	rises with each connection: what one sends is refused once a later one has written
+ * @token:	who it says that it is, over all its connections: what another token has displaced comes never back;
+ *		0: nobody in particular
+ */
+struct hub_writer {
+	uint64_t client;
+	uint64_t token;
+};
+
+int hub_disk_write(struct hub_disk *d, const struct hub_writer *by, uint64_t offset, const void *buf, size_t len,
+		   char *reason);
+int hub_disk_zero(struct hub_disk *d, const struct hub_writer *by, uint64_t offset, uint64_t len, bool discard,
+		  char *reason);
+bool hub_disk_displaced(struct hub_disk *d, uint64_t token, char *reason);
+uint64_t hub_disk_incarnation(const struct hub_disk *d);
 int hub_disk_flush(struct hub_disk *d, char *reason);
 bool hub_disk_next(struct hub_disk *d, uint64_t offset, uint64_t end, uint64_t *next);
 bool hub_disk_over(struct hub_disk *d, char *reason);

@@ -316,21 +316,70 @@ static bool note_extent(struct hub_disk *d, struct segment *s, uint64_t start, u
 	return ok;
 }
 
+static bool is_displaced(const struct hub_disk *d, uint64_t token, char *reason)
+{
+	unsigned int i;
+
+	for (i = 0; token && i < DISPLACED_MAX; i++) {
+		if (d->displaced[i] != token)
+			continue;
+		snprintf(reason, HUB_REASON_MAX, "another host has taken this volume over, and what is sent from here would "
+			 "come behind that; end the VM here");
+		return true;
+	}
+	return false;
+}
+
 /*
  * What an older client sent may still be under way here when a newer one writes: its connection broke, or its
  * daemon died, and all is being sent again. It must not come behind that.
  */
-static int take_turn(struct hub_disk *d, uint64_t client, char *reason)
+static int take_turn(struct hub_disk *d, const struct hub_writer *by, char *reason)
 {
-	if (client < d->writer) {
+	if (!by)
+		return 0;
+	if (is_displaced(d, by->token, reason))
+		return EPERM;
+	if (by->client < d->writer.client) {
 		snprintf(reason, HUB_REASON_MAX, "a client that came later writes to it now; one disk has one writer");
 		return ESHUTDOWN;
 	}
-	d->writer = client;
+	if (by->token && d->writer.token && by->token != d->writer.token)
+		d->displaced[d->nr_displaced++ % DISPLACED_MAX] = d->writer.token;
+	d->writer.client = by->client;
+	if (by->token)
+		d->writer.token = by->token;
 	return 0;
 }
 
-static int put(struct hub_disk *d, uint64_t client, unsigned int type, uint64_t offset, const void *buf, uint64_t len,
+/**
+ * hub_disk_displaced - has another writer taken it over?
+ * @d: the disk
+ * @token: who asks
+ * @reason: HUB_REASON_MAX bytes for a sentence
+ *
+ * That is known until the hub ends.
+ */
+bool hub_disk_displaced(struct hub_disk *d, uint64_t token, char *reason)
+{
+	bool displaced;
+
+	pthread_mutex_lock(&d->overlay->to->lock);
+	displaced = is_displaced(d, token, reason);
+	pthread_mutex_unlock(&d->overlay->to->lock);
+	return displaced;
+}
+
+/**
+ * hub_disk_incarnation - that of the writes to it, which no other fail-over has
+ * @d: the disk
+ */
+uint64_t hub_disk_incarnation(const struct hub_disk *d)
+{
+	return d->overlay->incarnation;
+}
+
+static int put(struct hub_disk *d, const struct hub_writer *by, unsigned int type, uint64_t offset, const void *buf, uint64_t len,
 	       char *reason)
 {
 	struct overlay *o = d->overlay;
@@ -344,7 +393,7 @@ static int put(struct hub_disk *d, uint64_t client, unsigned int type, uint64_t 
 	pthread_mutex_lock(&o->to->lock);
 	err = may_write(o, reason);
 	if (!err)
-		err = take_turn(d, client, reason);
+		err = take_turn(d, by, reason);
 	if (!err && o->limit &&
 	    hubgroup_last(o->to)->end - o->to->segment[0]->start + FRAME_HEADER + FRAME_RECORD + r.len > o->limit) {
 		snprintf(reason, HUB_REASON_MAX, "what may be written to this test, %" PRIu64 " MiB, is used up",
@@ -384,7 +433,7 @@ static int check_range(const struct hub_disk *d, uint64_t offset, uint64_t len, 
 /**
  * hub_disk_write - write
  * @d: the disk
- * @client: who writes: rises with each that opens it; what one sends is refused once a later one has written
+ * @by: who writes; NULL: it does not matter
  * @offset: in bytes, a multiple of 512
  * @buf: what
  * @len: bytes, a multiple of 512
@@ -393,7 +442,8 @@ static int check_range(const struct hub_disk *d, uint64_t offset, uint64_t len, 
  * Context: any thread, several at a time. It is durable when hub_disk_flush() was called behind it.
  * Return: 0 or a positive errno; ENOSPC: nothing else has changed.
  */
-int hub_disk_write(struct hub_disk *d, uint64_t client, uint64_t offset, const void *buf, size_t len, char *reason)
+int hub_disk_write(struct hub_disk *d, const struct hub_writer *by, uint64_t offset, const void *buf, size_t len,
+		   char *reason)
 {
 	const uint8_t *p = buf;
 	int err = check_range(d, offset, len, reason);
@@ -401,7 +451,7 @@ int hub_disk_write(struct hub_disk *d, uint64_t client, uint64_t offset, const v
 
 	for (; !err && len; len -= n, p += n, offset += n) {
 		n = len < REPAGENT_MAX_RECORD ? len : REPAGENT_MAX_RECORD;
-		err = put(d, client, REPAGENT_REC_WRITE, offset, p, n, reason);
+		err = put(d, by, REPAGENT_REC_WRITE, offset, p, n, reason);
 	}
 	return err;
 }
@@ -409,7 +459,7 @@ int hub_disk_write(struct hub_disk *d, uint64_t client, uint64_t offset, const v
 /**
  * hub_disk_zero - have a range read as zeroes
  * @d: the disk
- * @client: see hub_disk_write()
+ * @by: see hub_disk_write()
  * @offset: in bytes, a multiple of 512
  * @len: bytes, a multiple of 512
  * @discard: its content is of no interest
@@ -417,11 +467,12 @@ int hub_disk_write(struct hub_disk *d, uint64_t client, uint64_t offset, const v
  *
  * Return: 0 or a positive errno.
  */
-int hub_disk_zero(struct hub_disk *d, uint64_t client, uint64_t offset, uint64_t len, bool discard, char *reason)
+int hub_disk_zero(struct hub_disk *d, const struct hub_writer *by, uint64_t offset, uint64_t len, bool discard,
+		  char *reason)
 {
 	int err = check_range(d, offset, len, reason);
 
-	return err || !len ? err : put(d, client, discard ? REPAGENT_REC_DISCARD : REPAGENT_REC_ZEROES, offset, NULL, len,
+	return err || !len ? err : put(d, by, discard ? REPAGENT_REC_DISCARD : REPAGENT_REC_ZEROES, offset, NULL, len,
 				  reason);
 }
 

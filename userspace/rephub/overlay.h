@@ -5,18 +5,23 @@
 
 #include "view.h"
 
+#define DISPLACED_MAX	16u
+
 /*
  * struct hub_disk - one volume of an overlay
  * @top:	its extents are where writes have gone; where there is none, what is under it counts
  * @under:	the point; NULL: @top has that, too
- * @writer:	the last client that wrote; the log's lock guards it
+ * @writer:	the last that wrote; the log's lock guards it, and the following
+ * @displaced:	tokens of those that wrote before others did, the last @nr_displaced of them, in turn
  * @lock:	guards @top's extents and segments
  */
 struct hub_disk {
 	struct overlay *overlay;
 	uint16_t id;
 	struct hub_view *top, *under;
-	uint64_t writer;
+	struct hub_writer writer;
+	uint64_t displaced[DISPLACED_MAX];
+	unsigned int nr_displaced;
 	pthread_rwlock_t lock;
 };
 

@@ -22,7 +22,7 @@ enum repagent_recover_type {
 	REPAGENT_RECOVER_WRITE		= 2,	/* payload; flag REPAGENT_REC_FUA */
 	REPAGENT_RECOVER_ZEROES		= 3,	/* the range reads as zeroes; flag REPAGENT_REC_FUA */
 	REPAGENT_RECOVER_DISCARD	= 4,	/* a hint */
-	REPAGENT_RECOVER_FLUSH		= 5,	/* what was answered before is durable */
+	REPAGENT_RECOVER_FLUSH		= 5,	/* all changes before it are durable */
 };
 
 /*
@@ -87,7 +87,8 @@ struct repagent_recover_answer {
 /*
  * ACK (struct repagent_ack): every write up to there is durable at the hub,
  * every request answered. WAIT (struct repagent_wait): wake poll() once that
- * record is committed; its events are 0. FORGET: of a volume whose device was
+ * record is committed; its events are 0. BIND (__u64, not 0): which disk of which
+ * hub it is; ESTALE if changes of another one are not acknowledged. FORGET: of a volume whose device was
  * removed, let go what is not acknowledged.
  */
 #define REPAGENT_RECOVER_IOC_INFO	_IOR('R', 0xe0, struct repagent_recover_info)
@@ -95,5 +96,6 @@ struct repagent_recover_answer {
 #define REPAGENT_RECOVER_IOC_ACK	_IOW('R', 0xe2, struct repagent_ack)
 #define REPAGENT_RECOVER_IOC_WAIT	_IOW('R', 0xe3, struct repagent_wait)
 #define REPAGENT_RECOVER_IOC_FORGET	_IO('R', 0xe4)
+#define REPAGENT_RECOVER_IOC_BIND	_IOW('R', 0xe5, __u64)
 
 #endif /* _LINUX_DM_REPAGENT_RECOVER_H */
