@@ -116,6 +116,7 @@ leave_behind() { # what a flush, which comes within a second, has not covered ye
 head -c 1M /dev/urandom > "$TMP/data"
 check "a daemon dies with what was answered and is not durable" leave_behind
 hub_uri=$HUB_URI
+hub_image elsewhere 64
 HUB_URI="nbd+unix:///elsewhere?socket=$HUB_SOCKET"
 start_recover
 check "that does not get to another disk" wait_for 20 daemon_says 'is of another fail-over'
