@@ -70,7 +70,7 @@ objects = $(patsubst %.c,$(obj)/%.o,$(wildcard $(1)))
 repagentd_objects := $(call objects,userspace/repagentd/*.c userspace/common/*.c)
 repagentd_main    := $(filter %/repagentd/main.o,$(repagentd_objects))
 common_needs      := devmapper inih json-c libisal libzstd
-repagentd_needs   := libnbd libsystemd $(common_needs)
+repagentd_needs   := libnbd gnutls libsystemd $(common_needs)
 tool_objects      := $(call objects,tests/tools/lib*.c)
 unit_objects      := $(call objects,$(filter-out tests/unit/test-%,$(wildcard tests/unit/*.c)))
 

@@ -35,6 +35,7 @@ bool uri_for_volume(const struct uri_map *map, const char *group,
 		    const char *volume, char *uri, char *error);
 bool uri_for_log(const struct uri_map *map, const char *group, char *uri, char *nbd,
 		 char *error);
+bool uri_for_sums(const struct uri_map *map, const char *group, const char *volume, char *nbd, char *error);
 bool uri_same(const char *a, const char *b);
 bool uri_exposes_data(const char *uri);
 bool uri_name_ok(const char *name);

@@ -38,6 +38,7 @@
 #include "../common/parse.h"
 #include "conn.h"
 #include "known.h"
+#include "sums.h"
 #include "tap.h"
 
 #define TICK		NSEC_PER_SEC
@@ -48,6 +49,9 @@
 #define EAGER		2	/* a frame that is not full waits while so many are in flight */
 #define RESYNC_HINT	"to have it take the group anew, and read everything again: repctl resync"
 #define REJOIN_HINT	"if its VM is to run here again: repctl rejoin"
+#define HOLD_LOOK	(20 * NSEC_PER_MSEC)	/* ... at whether the stream may still wait for sums */
+#define HOLD_MAX	(10 * NSEC_PER_SEC)	/* a sum is awaited so long */
+#define LINGER		(250 * NSEC_PER_MSEC)	/* a frame of numbers alone waits so long for more */
 #define TIMED		"@timed"	/* label of our checkpoints */
 
 enum log_state { DOWN, CONNECT, HELLO, SESSION, LOST, SETTLE, STREAM };
@@ -94,7 +98,7 @@ struct out {
  * @offset:	where the next frame goes
  * @frame_bytes: payload that makes a frame full
  * @open:	the frame that is being filled; open.buf NULL: none
- * @open_records, @open_bytes: that it holds
+ * @open_records, @open_bytes: that it holds; @open_since: when it was begun, ns
  * @told:	ids of the volumes that this session knows, at their index
  * @out, @first, @nr: frames in flight, oldest first, in a circle
  * @spare:	buffers that nobody uses
@@ -105,6 +109,8 @@ struct out {
  * @waiting:	records and bytes between @answered and the FLUSH before
  * @since:	when the first of them was answered, ns
  * @checkpoint:	when one is due, ns; UINT64_MAX: nothing came since the last
+ * @sums:	of the volumes that are in a resync, at their index; NULL: never were
+ * @held:	since when the next record, of a resync, waits for its sums, ns; 0: it does not
  */
 struct logtap {
 	struct tap tap;
@@ -139,7 +145,7 @@ struct logtap {
 
 	uint64_t frame_bytes;
 	struct frame_builder open;
-	uint64_t open_records, open_bytes;
+	uint64_t open_records, open_bytes, open_since;
 	uint16_t told[REPAGENT_MAX_VOLUMES];
 	struct out out[FRAMES];
 	unsigned int first, nr;
@@ -154,6 +160,9 @@ struct logtap {
 	} waiting;
 	uint64_t since;
 	uint64_t checkpoint;
+
+	struct sums *sums[REPAGENT_MAX_VOLUMES];
+	uint64_t held;
 };
 
 static struct logtap *to_logtap(const struct tap *tap)
@@ -174,8 +183,19 @@ static void give_buffer(struct logtap *l, void *buf)
 	l->spare[l->nr_spare++] = buf;
 }
 
+static void end_sums(struct logtap *l)
+{
+	unsigned int i;
+
+	for (i = 0; i < REPAGENT_MAX_VOLUMES; i++)
+		if (l->sums[i])
+			sums_end(l->sums[i]);
+	l->held = 0;
+}
+
 static void drop_frames(struct logtap *l)
 {
+	end_sums(l);
 	if (l->open.buf)
 		give_buffer(l, l->open.buf);
 	l->open.buf = NULL;
@@ -311,9 +331,35 @@ static void report_connected(const struct logtap *l)
 		 uuid_text(hub, l->session.hub), l->session.generation, l->stream->next);
 }
 
+/* From behind this record on, all of the volume that is sent is noted: what it touches is not the hub's sums any more. */
+static void begin_sums(struct logtap *l, int i, uint64_t floor)
+{
+	const struct repagent_volume_info *v = &l->stream->volume[i].info;
+	struct sums_of_whom of = { .cfg = l->cfg, .loop = l->loop, .incarnation = l->stream->incarnation };
+
+	memcpy(of.hub, l->session.hub, sizeof(of.hub));
+	memcpy(of.group_uuid, l->session.group, sizeof(of.group_uuid));
+	memcpy(of.volume, v->name, sizeof(of.volume));
+	if (!l->sums[i])
+		l->sums[i] = calloc(1, sizeof(*l->sums[i]));
+	if (!l->sums[i] || !sums_begin(l->sums[i], &of, v->id, l->stream->volume[i].limit, floor))
+		log_warn("volume %s: there is no memory to compare it with the hub: all is sent", v->name);
+}
+
+/* A session opens: all behind its position is sent in it. */
+static void begin_all_sums(struct logtap *l)
+{
+	int i;
+
+	for (i = 0; i < REPAGENT_MAX_VOLUMES; i++)
+		if (l->stream->volume[i].info.id && l->stream->volume[i].info.image == REPAGENT_IMAGE_RESYNC)
+			begin_sums(l, i, l->stream->next - 1);
+}
+
 static int go_stream(struct logtap *l)
 {
 	report_connected(l);
+	begin_all_sums(l);
 	l->answered = l->durable = l->stream->next - 1;
 	l->state = STREAM;
 	l->deadline = UINT64_MAX;
@@ -531,6 +577,7 @@ static bool begin_frame(struct logtap *l, uint64_t seq)
 	memcpy(h.group, l->known.group, sizeof(h.group));
 	frame_begin(&l->open, buf, &h);
 	l->open_records = l->open_bytes = 0;
+	l->open_since = l->loop->now;
 	for (i = 0; i < REPAGENT_MAX_VOLUMES; i++) {
 		const struct repagent_volume_info *v = &l->stream->volume[i].info;
 		struct frame_volume fv = { .id = v->id, .sectors = v->sectors };
@@ -575,7 +622,6 @@ static bool add_record(struct logtap *l, const struct record *r)
 	else if (!frame_add_record(&l->open, &fr, r->payload))
 		return false;
 	l->open_records++;
-	l->open_bytes += r->payload_len;
 	return true;
 }
 
@@ -611,6 +657,91 @@ static bool changes_image(const struct record *r)
 	       r->type == REPAGENT_REC_RESYNC_END;
 }
 
+/* What the record says of the sums of its volume, which are shown all that is sent. */
+static void pass_sums(struct logtap *l, const struct record *r)
+{
+	struct sums *s = r->volume < 0 ? NULL : l->sums[r->volume];
+
+	if (r->volume >= 0 && r->type == REPAGENT_REC_RESYNC_BEGIN)
+		begin_sums(l, r->volume, r->seq);
+	if (!s || s->state == SUMS_OFF)
+		return;
+	switch (r->type) {
+	case REPAGENT_REC_WRITE:
+	case REPAGENT_REC_ZEROES:
+	case REPAGENT_REC_DISCARD:
+	case REPAGENT_REC_RESYNC:
+		sums_touch(s, r->offset, r->length);
+		break;
+	case REPAGENT_REC_RESYNC_END:
+	case REPAGENT_REC_VOLUME_ADD:
+	case REPAGENT_REC_VOLUME_RESIZE:
+	case REPAGENT_REC_VOLUME_REMOVE:
+		sums_end(s);
+		break;
+	default:
+		break;
+	}
+}
+
+/* Whether the ring has room enough that the stream can wait for sums: that must never end capture, nor delay a stop. */
+static int is_patient(struct logtap *l, struct sums *s)
+{
+	struct stream *st = l->stream;
+	int r;
+
+	if (!l->held)
+		l->held = l->loop->now;
+	if (l->loop->now - l->held > HOLD_MAX)
+		sums_give_up(s, "no sum came");
+	if (st->end != UINT64_MAX || s->state == SUMS_FAILED)
+		return false;
+	r = stream_refresh(st);
+	if (r < 0)
+		return r;
+	return st->info.payload_used < st->payload_size / 2 && st->info.head - st->acked < st->nr_slots / 2;
+}
+
+/*
+ * Leave out of a record what the hub has; of one of which nothing is left, only the number goes. Return whether it is
+ * to wait, or a negative errno.
+ */
+static int leave_out(struct logtap *l, struct record *r)
+{
+	struct sums *s = r->type == REPAGENT_REC_RESYNC ? l->sums[r->volume] : NULL;
+	int wait = 0;
+
+	if (s)
+		switch (sums_compare(s, r)) {
+		case SUMS_SEND:
+			break;
+		case SUMS_SAME:
+			*r = (struct record){ .seq = r->seq, .volume = -1 };
+			break;
+		case SUMS_LATER:
+			wait = is_patient(l, s);
+			break;
+		}
+	if (!wait)
+		l->held = 0;
+	return wait;
+}
+
+/*
+ * Whether the open frame is worth to be sent. One that has nothing but numbers, of what the hub had already, is only
+ * owed for the ring's sake.
+ */
+static bool is_full(const struct logtap *l)
+{
+	return l->open_bytes >= (l->open.h.nr_records ? l->frame_bytes : l->limits.bytes / 4);
+}
+
+static bool lingers(const struct logtap *l)
+{
+	return l->open.buf && !l->open.h.nr_records && l->open_bytes && l->stream->end == UINT64_MAX &&
+	       l->loop->now - l->open_since < LINGER;
+}
+
 /*
  * Take records while there are any and the hub takes them.  Return whether the
  * stream moved, or a negative errno.
@@ -619,6 +750,7 @@ static int take(struct logtap *l)
 {
 	struct record rec;
 	bool moved = false;
+	uint32_t len;
 	int got;
 
 	l->dry = false;
@@ -630,15 +762,21 @@ static int take(struct logtap *l)
 			l->dry = true;
 			break;
 		}
-		if (!l->open.buf && !begin_frame(l, rec.seq))
+		len = rec.payload_len;
+		got = leave_out(l, &rec);
+		if (got < 0)
+			return got;
+		if (got || (!l->open.buf && !begin_frame(l, rec.seq)))
 			break;
 		if (add_record(l, &rec)) {
 			stream_advance(l->stream);
 			moved = true;
+			l->open_bytes += len;
+			pass_sums(l, &rec);
 			l->unsure |= rec.type == REPAGENT_REC_VOLUME_ADD || rec.type == REPAGENT_REC_RESYNC_BEGIN;
 			if (changes_image(&rec) && l->checkpoint == UINT64_MAX && l->cfg->checkpoint)
 				l->checkpoint = l->loop->now + l->cfg->checkpoint;
-			if (l->open_bytes < l->frame_bytes)
+			if (!is_full(l))
 				continue;
 		} else if (!l->open_records) {
 			log_err("record %" PRIu64 " fits into no frame", rec.seq);
@@ -647,7 +785,7 @@ static int take(struct logtap *l)
 		if (!send_frame(l))
 			break;
 	}
-	if (l->dry && l->open.buf && l->nr < EAGER)
+	if ((l->dry || l->held) && l->open.buf && l->nr < EAGER && !lingers(l))
 		send_frame(l);
 	return moved;
 }
@@ -672,7 +810,7 @@ static bool flush_is_due(const struct logtap *l)
 {
 	if (l->flushing || !l->waiting.records)
 		return false;
-	return (l->dry && !l->nr && !l->open.buf) || l->waiting.records >= l->limits.records ||
+	return ((l->dry || l->held) && !l->nr && (!l->open.buf || lingers(l))) || l->waiting.records >= l->limits.records ||
 	       l->waiting.bytes >= l->limits.bytes || l->loop->now - l->since >= l->limits.ns;
 }
 
@@ -726,6 +864,15 @@ static int doubt(struct logtap *l)
 	return l->unsure;
 }
 
+static void run_sums(struct logtap *l)
+{
+	unsigned int i;
+
+	for (i = 0; i < REPAGENT_MAX_VOLUMES; i++)
+		if (l->sums[i])
+			sums_run(l->sums[i], l->durable);
+}
+
 static int stream_on(struct logtap *l)
 {
 	bool more;
@@ -734,6 +881,7 @@ static int stream_on(struct logtap *l)
 	r = timed_checkpoint(l);
 	if (r < 0)
 		return r;
+	run_sums(l);
 	do {
 		count_answered(l);
 		r = take(l);
@@ -755,6 +903,7 @@ static int stream_on(struct logtap *l)
 			return r;
 	} while (more && !l->conn.fault);
 	conn_update(&l->conn);
+	run_sums(l);	/* what was asked for is sent */
 	return 0;
 }
 
@@ -832,12 +981,17 @@ static bool is_late(const struct logtap *l)
 
 static void tick(struct logtap *l)
 {
+	unsigned int i;
+
 	if (l->loop->now < l->next_tick)
 		return;
 	l->next_tick = l->loop->now + TICK;
 	if (l->cfg->timeout / 4 < TICK)
 		l->next_tick = l->loop->now + l->cfg->timeout / 4;
 	conn_tick(&l->conn);
+	for (i = 0; i < REPAGENT_MAX_VOLUMES; i++)
+		if (l->sums[i])
+			sums_tick(l->sums[i]);
 }
 
 /* Not all replies wake us: conn_late(). */
@@ -939,11 +1093,19 @@ static uint64_t logtap_deadline(const struct tap *tap)
 {
 	const struct logtap *l = to_logtap(tap);
 	uint64_t until = earlier(earlier(l->deadline, l->next_tick), l->next_look);
+	unsigned int i;
 
 	if (l->state == LOST && !l->marking)
 		until = earlier(until, l->next_mark);
 	if (l->state != STREAM)
 		return until;
+	for (i = 0; i < REPAGENT_MAX_VOLUMES; i++)
+		if (l->sums[i])
+			until = earlier(until, sums_deadline(l->sums[i]));
+	if (l->held)
+		until = earlier(until, l->loop->now + HOLD_LOOK);
+	if (lingers(l))
+		until = earlier(until, l->open_since + LINGER);
 	if (l->waiting.records && !l->flushing)
 		until = earlier(until, l->since + l->limits.ns);
 	if (l->unsure)
@@ -1027,11 +1189,14 @@ static void logtap_describe(const struct tap *tap, struct json_object *o)
 static void logtap_free(struct tap *tap)
 {
 	struct logtap *l = to_logtap(tap);
+	unsigned int i;
 
 	conn_close(&l->conn);
 	drop_frames(l);
 	while (l->nr_spare)
 		free(l->spare[--l->nr_spare]);
+	for (i = 0; i < REPAGENT_MAX_VOLUMES; i++)
+		free(l->sums[i]);
 	free(l->scratch);
 	free(l);
 }

@@ -20,6 +20,7 @@ struct hub;
 struct group;
 struct hub_session;
 struct hub_view;
+struct hub_sums;
 struct hub_disk;
 
 /*
@@ -77,6 +78,13 @@ int hub_view_read(struct hub_view *v, uint64_t offset, void *buf, size_t len, ch
 bool hub_view_next(struct hub_view *v, uint64_t offset, uint64_t end, uint64_t *next);
 void hub_view_for(struct hub_view *v, const char *who);
 void hub_view_close(struct hub_view *v);
+
+/* sums.c: what a volume has, without its data */
+struct hub_sums *hub_sums_open(struct hub *hub, const char *group, const char *volume, const char *peer, char *reason);
+uint64_t hub_sums_size(const struct hub_sums *s);
+int hub_sums_want(struct hub_sums *s, uint64_t offset, const void *buf, size_t len, char *reason);
+int hub_sums_read(struct hub_sums *s, uint64_t offset, void *buf, size_t len, bool *hole, char *reason);
+void hub_sums_close(struct hub_sums *s);
 
 /* overlay.c: volumes that can be written */
 uint64_t hub_disk_size(const struct hub_disk *d);
