@@ -530,6 +530,11 @@ uint64_t simring_put(struct simring *sim, unsigned int type, uint16_t volume,
 
 	if (data)
 		memcpy(payload, data, length);
+	if (type == REPAGENT_REC_RESYNC_BEGIN || type == REPAGENT_REC_RESYNC_END) {
+		lock(sim);
+		find(sim, volume)->image = type == REPAGENT_REC_RESYNC_BEGIN ? REPAGENT_IMAGE_RESYNC : REPAGENT_IMAGE_CLEAN;
+		unlock(sim);
+	}
 	simring_commit(sim, seq, REPAGENT_SLOT_READY);
 	return seq;
 }

@@ -19,6 +19,7 @@
 #define BLOCK_USED	296
 #define BLOCK_ZSTD	1u	/* flags */
 #define BLOCK_OWES	2u
+#define BLOCK_ORDERS	4u
 
 /* The pad of a payload. */
 static size_t padded(size_t len)
@@ -551,7 +552,8 @@ void session_encode(const struct session *s, void *block)
 	put64(p + 72, s->seq);
 	put64(p + 80, s->time);
 	put32(p + 88, s->frame_max);
-	put32(p + 92, (s->zstd ? BLOCK_ZSTD : 0) | (s->owes ? BLOCK_OWES : 0));
+	put32(p + 92, (s->zstd ? BLOCK_ZSTD : 0) | (s->owes ? BLOCK_OWES : 0) |
+	      (s->orders ? BLOCK_ORDERS : 0));
 	memcpy(p + 96, s->name, strnlen(s->name, REPAGENT_NAME_MAX));
 	memcpy(p + 128, s->reason, strnlen(s->reason, SESSION_REASON_MAX - 1));
 	put64(p + 288, s->since);
@@ -582,8 +584,8 @@ bool session_decode(struct session *s, const void *block, char *error)
 			      get32(p + BLOCK_CRC), frame_crc(p, BLOCK_CRC));
 	if (!state || state >= SESSION_NR_STATES)
 		return refuse(error, "state %" PRIu32 ": expected 1 to %d", state, SESSION_NR_STATES - 1);
-	if (flags & ~(BLOCK_ZSTD | BLOCK_OWES) || !bytes_zero(p + BLOCK_USED, BLOCK_CRC - BLOCK_USED))
-		return refuse(error, "flags 0x%" PRIx32 " or padding: expected 0 to 3, and zeroes", flags);
+	if (flags & ~(BLOCK_ZSTD | BLOCK_OWES | BLOCK_ORDERS) || !bytes_zero(p + BLOCK_USED, BLOCK_CRC - BLOCK_USED))
+		return refuse(error, "flags 0x%" PRIx32 " or padding: expected 0 to 7, and zeroes", flags);
 	s->state = (enum session_state)state;
 	memcpy(s->hub, p + 16, sizeof(s->hub));
 	memcpy(s->group, p + 32, sizeof(s->group));
@@ -596,6 +598,7 @@ bool session_decode(struct session *s, const void *block, char *error)
 	s->frame_max = get32(p + 88);
 	s->zstd = flags & BLOCK_ZSTD;
 	s->owes = flags & BLOCK_OWES;
+	s->orders = flags & BLOCK_ORDERS;
 	memcpy(s->name, p + 96, sizeof(s->name));
 	memcpy(s->reason, p + 128, sizeof(s->reason));
 	if (s->name[sizeof(s->name) - 1] || s->reason[sizeof(s->reason) - 1])

@@ -36,8 +36,10 @@
 #include "../common/frame.h"
 #include "../common/log.h"
 #include "../common/parse.h"
+#include "compare.h"
 #include "conn.h"
 #include "known.h"
+#include "orders.h"
 #include "sums.h"
 #include "tap.h"
 
@@ -57,7 +59,7 @@
 enum log_state { DOWN, CONNECT, HELLO, SESSION, LOST, SETTLE, STREAM };
 
 /* What a request is, beside frames, whose tags are their places. */
-enum { TAG_HELLO = FRAMES };
+enum { TAG_HELLO = FRAMES, TAG_ORDER, TAG_REPORT };
 
 /*
  * struct out - a frame in flight
@@ -98,7 +100,8 @@ struct out {
  * @offset:	where the next frame goes
  * @frame_bytes: payload that makes a frame full
  * @open:	the frame that is being filled; open.buf NULL: none
- * @open_records, @open_bytes: that it holds; @open_since: when it was begun, ns
+ * @open_records, @open_bytes: that it holds; @open_since: when it was begun, ns;
+ *		@open_urgent: somebody waits for a number in it
  * @told:	ids of the volumes that this session knows, at their index
  * @out, @first, @nr: frames in flight, oldest first, in a circle
  * @spare:	buffers that nobody uses
@@ -110,6 +113,7 @@ struct out {
  * @since:	when the first of them was answered, ns
  * @checkpoint:	when one is due, ns; UINT64_MAX: nothing came since the last
  * @sums:	of the volumes that are in a resync, at their index; NULL: never were
+ * @compare:	VERIFY records; @orders: what the hub wants to be compared
  * @held:	since when the next record, of a resync, waits for its sums, ns; 0: it does not
  */
 struct logtap {
@@ -146,6 +150,7 @@ struct logtap {
 	uint64_t frame_bytes;
 	struct frame_builder open;
 	uint64_t open_records, open_bytes, open_since;
+	bool open_urgent;
 	uint16_t told[REPAGENT_MAX_VOLUMES];
 	struct out out[FRAMES];
 	unsigned int first, nr;
@@ -162,6 +167,8 @@ struct logtap {
 	uint64_t checkpoint;
 
 	struct sums *sums[REPAGENT_MAX_VOLUMES];
+	struct compare compare;
+	struct orders orders;
 	uint64_t held;
 };
 
@@ -196,6 +203,7 @@ static void end_sums(struct logtap *l)
 static void drop_frames(struct logtap *l)
 {
 	end_sums(l);
+	compare_drop(&l->compare);
 	if (l->open.buf)
 		give_buffer(l, l->open.buf);
 	l->open.buf = NULL;
@@ -261,7 +269,9 @@ static void replied(struct conn *c, enum conn_op op, unsigned int tag, int error
 {
 	struct logtap *l = c->owner;
 
-	if (op == OP_READ || tag == TAG_HELLO) {
+	if (op != OP_FLUSH && (tag == TAG_ORDER || tag == TAG_REPORT)) {
+		orders_replied(&l->orders, tag, error);
+	} else if (op == OP_READ || tag == TAG_HELLO) {
 		l->got = true;
 		l->error = error;
 	} else if (op == OP_FLUSH) {
@@ -360,6 +370,7 @@ static int go_stream(struct logtap *l)
 {
 	report_connected(l);
 	begin_all_sums(l);
+	orders_begin(&l->orders);
 	l->answered = l->durable = l->stream->next - 1;
 	l->state = STREAM;
 	l->deadline = UINT64_MAX;
@@ -578,6 +589,7 @@ static bool begin_frame(struct logtap *l, uint64_t seq)
 	frame_begin(&l->open, buf, &h);
 	l->open_records = l->open_bytes = 0;
 	l->open_since = l->loop->now;
+	l->open_urgent = false;
 	for (i = 0; i < REPAGENT_MAX_VOLUMES; i++) {
 		const struct repagent_volume_info *v = &l->stream->volume[i].info;
 		struct frame_volume fv = { .id = v->id, .sectors = v->sectors };
@@ -703,14 +715,18 @@ static int is_patient(struct logtap *l, struct sums *s)
 }
 
 /*
- * Leave out of a record what the hub has; of one of which nothing is left, only the number goes. Return whether it is
- * to wait, or a negative errno.
+ * Leave out of a record what the hub has; of one of which nothing is left, only the number goes, and so of one that is to
+ * be compared, unless it is to mend what was found to differ. Return whether it is to wait, or a negative errno.
  */
 static int leave_out(struct logtap *l, struct record *r)
 {
 	struct sums *s = r->type == REPAGENT_REC_RESYNC ? l->sums[r->volume] : NULL;
 	int wait = 0;
 
+	if (r->type == REPAGENT_REC_VERIFY && verify_sends(l->tap.verify, r))
+		r->type = REPAGENT_REC_RESYNC;
+	else if (r->type == REPAGENT_REC_VERIFY)
+		*r = (struct record){ .seq = r->seq, .volume = -1 };
 	if (s)
 		switch (sums_compare(s, r)) {
 		case SUMS_SEND:
@@ -738,7 +754,7 @@ static bool is_full(const struct logtap *l)
 
 static bool lingers(const struct logtap *l)
 {
-	return l->open.buf && !l->open.h.nr_records && l->open_bytes && l->stream->end == UINT64_MAX &&
+	return l->open.buf && !l->open.h.nr_records && l->open_bytes && !l->open_urgent && l->stream->end == UINT64_MAX &&
 	       l->loop->now - l->open_since < LINGER;
 }
 
@@ -748,21 +764,20 @@ static bool lingers(const struct logtap *l)
  */
 static int take(struct logtap *l)
 {
-	struct record rec;
+	struct record is, rec;
 	bool moved = false;
-	uint32_t len;
 	int got;
 
 	l->dry = false;
 	while (!l->conn.fault) {
-		got = stream_peek(l->stream, &rec);
+		got = stream_peek(l->stream, &is);
 		if (got < 0)
 			return got;
 		if (!got) {
 			l->dry = true;
 			break;
 		}
-		len = rec.payload_len;
+		rec = is;
 		got = leave_out(l, &rec);
 		if (got < 0)
 			return got;
@@ -771,8 +786,13 @@ static int take(struct logtap *l)
 		if (add_record(l, &rec)) {
 			stream_advance(l->stream);
 			moved = true;
-			l->open_bytes += len;
+			l->open_bytes += is.payload_len;
+			l->open_urgent |= is.type == REPAGENT_REC_VERIFY;
 			pass_sums(l, &rec);
+			if (verify_takes(l->tap.verify, &is))
+				compare_add(&l->compare, &is);
+			if (is.type == REPAGENT_REC_VOLUME_RESIZE)
+				compare_resized(&l->compare);
 			l->unsure |= rec.type == REPAGENT_REC_VOLUME_ADD || rec.type == REPAGENT_REC_RESYNC_BEGIN;
 			if (changes_image(&rec) && l->checkpoint == UINT64_MAX && l->cfg->checkpoint)
 				l->checkpoint = l->loop->now + l->cfg->checkpoint;
@@ -864,10 +884,14 @@ static int doubt(struct logtap *l)
 	return l->unsure;
 }
 
-static void run_sums(struct logtap *l)
+/* What is asked beside the stream. */
+static void run_beside(struct logtap *l)
 {
 	unsigned int i;
 
+	compare_run(&l->compare, l->durable);
+	if (l->session.orders)
+		orders_run(&l->orders);
 	for (i = 0; i < REPAGENT_MAX_VOLUMES; i++)
 		if (l->sums[i])
 			sums_run(l->sums[i], l->durable);
@@ -881,7 +905,7 @@ static int stream_on(struct logtap *l)
 	r = timed_checkpoint(l);
 	if (r < 0)
 		return r;
-	run_sums(l);
+	run_beside(l);
 	do {
 		count_answered(l);
 		r = take(l);
@@ -902,8 +926,8 @@ static int stream_on(struct logtap *l)
 		if (r < 0)
 			return r;
 	} while (more && !l->conn.fault);
+	run_beside(l);	/* and so what was asked for is sent */
 	conn_update(&l->conn);
-	run_sums(l);	/* what was asked for is sent */
 	return 0;
 }
 
@@ -989,6 +1013,7 @@ static void tick(struct logtap *l)
 	if (l->cfg->timeout / 4 < TICK)
 		l->next_tick = l->loop->now + l->cfg->timeout / 4;
 	conn_tick(&l->conn);
+	conn_tick(&l->compare.conn);
 	for (i = 0; i < REPAGENT_MAX_VOLUMES; i++)
 		if (l->sums[i])
 			sums_tick(l->sums[i]);
@@ -1102,6 +1127,9 @@ static uint64_t logtap_deadline(const struct tap *tap)
 	for (i = 0; i < REPAGENT_MAX_VOLUMES; i++)
 		if (l->sums[i])
 			until = earlier(until, sums_deadline(l->sums[i]));
+	until = earlier(until, compare_deadline(&l->compare));
+	if (l->session.orders)
+		until = earlier(until, orders_deadline(&l->orders));
 	if (l->held)
 		until = earlier(until, l->loop->now + HOLD_LOOK);
 	if (lingers(l))
@@ -1226,12 +1254,14 @@ static uint64_t at_least_one(uint64_t a, uint64_t b)
  * @cfg: the configuration, whose tap of all volumes leads to a rephub; must outlive the tap
  * @loop: the loop it lives on
  * @stream: where the records come from
+ * @verify: which of them to compare
  *
  * The caller sets tap.mark_dirty and tap.owner.
  *
  * Return: the tap, or NULL without memory.
  */
-struct tap *logtap_new(const struct config *cfg, struct loop *loop, struct stream *stream)
+struct tap *logtap_new(const struct config *cfg, struct loop *loop, struct stream *stream,
+		       struct verify *verify)
 {
 	struct logtap *l = calloc(1, sizeof(*l));
 
@@ -1239,6 +1269,13 @@ struct tap *logtap_new(const struct config *cfg, struct loop *loop, struct strea
 		return NULL;
 	l->tap.ops = &logtap_ops;
 	l->tap.kind = "log";
+	l->tap.verify = verify;
+	verify->max = REPAGENT_MAX_VERIFY;
+	l->compare = (struct compare) { .cfg = cfg, .loop = loop, .stream = stream, .verify = verify };
+	l->orders = (struct orders) {
+		.conn = &l->conn, .loop = loop, .stream = stream, .verify = verify, .tag_ask = TAG_ORDER,
+		.tag_tell = TAG_REPORT, .ending = -1,
+	};
 	l->cfg = cfg;
 	l->loop = loop;
 	l->stream = stream;
