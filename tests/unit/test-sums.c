@@ -318,6 +318,9 @@ static uint64_t put(unsigned int type, uint64_t offset, uint64_t length)
 {
 	bool data = type == REPAGENT_REC_WRITE || type == REPAGENT_REC_RESYNC;
 
+	/* As the kernel reads: of a resync at most a quarter of the ring waits. */
+	if (type == REPAGENT_REC_RESYNC && simring_head(b.sim) > 4)
+		assert_true(simring_wait_acked(b.sim, simring_head(b.sim) - 4, 60));
 	return simring_put(b.sim, type, b.disk[0].id, offset, length, data ? b.disk[0].oracle + offset : NULL);
 }
 
@@ -360,11 +363,11 @@ static void test_identical(void **state)
 	bench_drained(&b);
 	after = journal_now();
 	print_message("%" PRIu64 " bytes for %" PRIu64 " that were the same\n", after - before, (uint64_t)VOLUME_SIZE);
-	assert_in_range(after - before, 1, 16384);
+	assert_in_range(after - before, 1, 32768);
 	b.disk[0].oracle[20 * SUMS_BLOCK + 77] ^= 1;
 	b.disk[0].oracle[VOLUME_SIZE - 1] ^= 1;
 	resync_all();
-	assert_in_range(end() - after, 2 * SUMS_BLOCK, 2 * SUMS_BLOCK + 16384);
+	assert_in_range(end() - after, 2 * SUMS_BLOCK, 2 * SUMS_BLOCK + 32768);
 }
 
 /*
@@ -438,7 +441,7 @@ static void test_random(void **state)
 	for (i = 0; i < N; i++)
 		memcpy(b.disk[0].oracle + i * SUMS_BLOCK, pattern[i % 3], SUMS_BLOCK);
 	resync_all();
-	for (i = 0; i < 3000; i++) {
+	for (i = 0; i < 1500; i++) {
 		n = (unsigned int)rand_r(&b.seed);
 		k = (unsigned int)rand_r(&b.seed) % N;
 		if (n % 8 < 3) {
