@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <unistd.h>
 #include <cmocka.h>
@@ -174,7 +175,7 @@ static void test_sums_of_positions(void **state)
 		assert_non_null(s[i]);
 		assert_int_equal(hub_sums_size(s[i]), SUMS_HEADER + BLOCKS * SUM_SIZE);
 	}
-	for (k = 0; k < 30; k++) {
+	for (k = 0; k < 8; k++) {
 		for (i = 0; i < 10; i++)
 			sim_random(&a, 30);
 		assert_int_equal(sim_flush(&a), 0);
@@ -247,6 +248,39 @@ static void test_sums_of_torn(void **state)
 static struct bench b;
 static char *hub_dir;
 
+/*
+ * struct remote - shared with the hub's process
+ * @order:	have the volume compared; the hub's process takes it back when it is wanted
+ * @info, @state: what came of it
+ */
+static struct remote {
+	bool order;
+	uint64_t rate;
+	struct hub_verify_info info;
+	char state[16];
+} *remote;
+
+static void note_volume(void *data, const struct hub_volume_info *v)
+{
+	(void)data;
+	remote->info = v->verify;
+	snprintf(remote->state, sizeof(remote->state), "%s", v->verify.state);
+}
+
+/* What a person would do at the hub. */
+static void serve_remote(struct hub *h)
+{
+	char reason[HUB_REASON_MAX];
+
+	for (;;) {
+		if (remote->order && !hub_verify(h, "sim", "v0", false, remote->rate, reason))
+			remote->order = false;
+		hub_volumes(h, "sim", note_volume, NULL);
+		hub_tend(h);
+		usleep(5000);
+	}
+}
+
 /* The hub, in a process that is ended by a signal. */
 static void start_hub(void)
 {
@@ -268,8 +302,7 @@ static void start_hub(void)
 		server = exports_start(4) ? nbds_start(&cfg, error, sizeof(error)) : NULL;
 		if (!server || nbds_listen_fd(server, nbds_listen_on(path, error, sizeof(error))))
 			_exit(1);
-		for (;;)
-			pause();
+		serve_remote(x.hub);
 	}
 	bench_await(path);
 }
@@ -277,8 +310,11 @@ static void start_hub(void)
 static void begin(void)
 {
 	hub_dir = sim_dir();
+	remote = mmap(NULL, sizeof(*remote), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	assert_ptr_not_equal(remote, MAP_FAILED);
 	bench_begin(&b, "rephub+unix:///?socket=%s/hub");
 	b.cfg.checkpoint = 0;
+	b.cfg.heartbeat = 50 * NSEC_PER_MSEC;
 	bench_add_disk(&b, 0, "v0");
 	start_hub();
 	bench_start(&b);
@@ -309,6 +345,7 @@ static uint64_t end(void)
 	bytes = hubgroup_last(hub_find(h, "sim"))->end;
 	hub_close(h);
 	bench_finish(&b);
+	munmap(remote, sizeof(*remote));
 	sim_remove(hub_dir);
 	free(hub_dir);
 	return bytes;
@@ -476,6 +513,99 @@ static void test_random(void **state)
 	end();
 }
 
+static void order(uint64_t rate)
+{
+	unsigned int i;
+
+	remote->rate = rate;
+	remote->order = true;
+	for (i = 0; i < 3000 && (remote->order || !strcmp(remote->state, "done")); i++)
+		usleep(10000);
+	assert_false(remote->order);
+}
+
+static bool is_compared(void)
+{
+	return !strcmp(remote->state, "done");
+}
+
+static void wait_compared(void)
+{
+	unsigned int i;
+
+	for (i = 0; i < 6000 && !is_compared(); i++)
+		usleep(10000);
+	if (!is_compared())
+		fail_msg("the comparison is %s, at %" PRIu64, remote->state, remote->info.reached);
+}
+
+static void synced(void)
+{
+	begin();
+	bench_fill(&b, b.disk[0].oracle, VOLUME_SIZE / 2);
+	resync_all();
+	bench_drained(&b);
+}
+
+/* Blocks are written all the time while they are compared, to and fro: nothing differs, whatever is on its way. */
+static void test_verify_beside_writes(void **state)
+{
+	static unsigned char data[16384];
+	uint64_t at;
+
+	(void)state;
+	synced();
+	order(0);
+	while (!is_compared()) {
+		bench_fill(&b, data, sizeof(data));
+		at = (uint64_t)rand_r(&b.seed) % (VOLUME_SIZE / 4096 - 4) * 4096;
+		simring_write(b.sim, b.disk[0].id, rand_r(&b.seed) % 2 ? at % SUMS_BLOCK : at, sizeof(data), data);
+		/* Who waits for room in the ring keeps its reader from the disk. */
+		if (simring_head(b.sim) > 64)
+			simring_wait_acked(b.sim, simring_head(b.sim) - 64, 60);
+	}
+	assert_int_equal(remote->info.differed, 0);
+	assert_int_equal(remote->info.skipped, 0);
+	assert_in_range(remote->info.reached, VOLUME_SIZE, VOLUME_SIZE);
+	end();
+}
+
+/* What differs is found, all of it and nothing else, and sent again; the next comparison finds nothing. */
+static void test_verify_repairs(void **state)
+{
+	(void)state;
+	synced();
+	b.disk[0].oracle[SUMS_BLOCK + 5] ^= 1;
+	b.disk[0].oracle[VOLUME_SIZE - 1] ^= 1;
+	memset(b.disk[0].oracle + 8 * SUMS_BLOCK, 0, SUMS_BLOCK);
+	order(0);
+	wait_compared();
+	assert_int_equal(remote->info.differed, 3 * SUMS_BLOCK);
+	assert_int_equal(remote->info.unrepaired, 0);
+	order(0);
+	wait_compared();
+	assert_int_equal(remote->info.differed, 0);
+	end();
+}
+
+/* The hub and the agent are killed meanwhile: the order is carried out all the same. */
+static void test_verify_goes_on(void **state)
+{
+	(void)state;
+	synced();
+	b.disk[0].oracle[VOLUME_SIZE - 1] ^= 1;
+	order(8 * MIB);
+	while (!b.server || strcmp(remote->state, "running"))
+		usleep(1000);
+	bench_end(&b.server, SIGKILL);
+	start_hub();
+	bench_end(&b.daemon, SIGKILL);
+	bench_start(&b);
+	wait_compared();
+	assert_int_equal(remote->info.differed, SUMS_BLOCK);
+	end();
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -489,6 +619,9 @@ int main(void)
 		cmocka_unit_test(test_back_and_forth),
 		cmocka_unit_test(test_back_and_forth_early),
 		cmocka_unit_test(test_random),
+		cmocka_unit_test(test_verify_beside_writes),
+		cmocka_unit_test(test_verify_repairs),
+		cmocka_unit_test(test_verify_goes_on),
 	};
 	int failed;
 

@@ -11,7 +11,7 @@
 #include "../common/parse.h"
 #include "orders.h"
 
-#define ASK	(5 * NSEC_PER_SEC)
+#define ASK	(5 * NSEC_PER_SEC)	/* or as often as the line is kept warm, if that is more often */
 #define TELL	(10 * NSEC_PER_SEC)
 
 /**
@@ -70,6 +70,9 @@ static void carry_out(struct orders *o, const struct order *order)
 {
 	int i = 0;
 
+	/* An error of the kernel's ends the daemon elsewhere, and the order comes again. */
+	if (stream_refresh(o->stream) < 0)
+		return;
 	while (i < REPAGENT_MAX_VOLUMES && (!o->stream->volume[i].info.active ||
 					    strcmp(o->stream->volume[i].info.name, order->volume)))
 		i++;
@@ -103,7 +106,7 @@ void orders_replied(struct orders *o, unsigned int tag, int error)
 		return;
 	}
 	o->asking = false;
-	o->next_ask = o->loop->now + ASK;
+	o->next_ask = o->loop->now + (o->conn->cfg->heartbeat < ASK ? o->conn->cfg->heartbeat : ASK);
 	if (error)
 		return;
 	if (!order_decode(&order, o->asked, why))
