@@ -172,7 +172,7 @@ struct json_object *hub_ask(struct hub *h, const char *command, struct json_obje
 
 static const char *command_names(void)
 {
-	static char text[256];
+	static char text[512];
 	size_t i;
 
 	for (i = 0; i < NR_COMMANDS; i++)

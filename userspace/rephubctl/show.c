@@ -144,12 +144,12 @@ static void tell_volumes(struct json_object *list)
 	size_t i;
 
 	table_init(&t, "lrll");
-	table_row(&t, "VOLUME", "SIZE", "COMPARED", "STATE");
+	table_row(&t, "VOLUME", "SIZE", "STATE", "COMPARED");
 	for (i = 0; i < length_of(list); i++) {
 		o = json_object_array_get_idx(list, i);
 		table_row(&t, get_text(o, "volume"), human_size(size, get_number(o, "bytes")),
-			  compared(verified, sizeof(verified), o), !get_bool(o, "usable") ? get_text(o, "why") : get_bool(o, "removed") ?
-			  "removed on its host; can be viewed" : "can be viewed");
+			  !get_bool(o, "usable") ? get_text(o, "why") : get_bool(o, "removed") ?
+			  "removed on its host; can be viewed" : "can be viewed", compared(verified, sizeof(verified), o));
 	}
 	table_print(&t, stdout, 0);
 }
