@@ -12,7 +12,7 @@ plan 22
 for program in rephub rephubctl nbdcopy repctl; do
 	[ -n "$(command -v $program)" ] || ktap_skip_all "no $program"
 done
-MIB=64
+MIB=32
 NAME=$PREFIX-v0
 make_origin ORIGIN loop $MIB
 dd if=/dev/urandom of="$ORIGIN" bs=1M count=$MIB oflag=direct status=none
@@ -65,7 +65,7 @@ check "the view is the disk" view_is_disk
 end=$(log_end) n=$(trace_count 'resync -> clean')
 repctl resync "$GROUP" > /dev/null || die "no resync"
 check "a resync of what the hub has ends" wait_for 60 resynced "$n"
-check "... and costs less than 0.1 %" grew_less 64 "$end"
+check "... and costs less than 0.1 %" grew_less 32 "$end"
 check "the view is the disk" view_is_disk
 
 # Beside writes, which take blocks to and fro.
@@ -82,10 +82,10 @@ must_wait_for 60 is_synced "$NAME"
 check "the view is the disk" view_is_disk
 
 # In the base there is no sum of its own. The first MiBs are written no more, and folded.
-dd if=/dev/urandom of="$(dev "$NAME")" bs=1M seek=32 count=16 oflag=direct status=none
-must_wait_for 60 base_has 30
+dd if=/dev/urandom of="$(dev "$NAME")" bs=1M seek=16 count=16 oflag=direct status=none
+must_wait_for 60 base_has 14
 kill_hub
-dd if=/dev/urandom of="$HUB/groups/$GROUP/base/v0" bs=512 seek=$((20 * 2048 + 3)) count=2 conv=notrunc status=none
+dd if=/dev/urandom of="$HUB/groups/$GROUP/base/v0" bs=512 seek=$((10 * 2048 + 3)) count=2 conv=notrunc status=none
 restart_hub
 check "what changed at the hub is found and mended" verify "$GROUP/v0" --wait 2min
 check "... the block that it is in" grep -q 'v0: done, 64 KiB differed and were sent again' "$TMP/said"
@@ -109,7 +109,7 @@ check "that the hub was set back is noticed" wait_for 60 daemon_says 'it was set
 check "... and mended" wait_for 60 resynced "$n"
 end=$(log_end)
 check "the view is the disk" view_is_disk
-check "... with what it lacked, and little more" daemon_says '6[0-9](\.[0-9])? MiB that the hub had were not sent again'
+check "... with what it lacked, and little more" daemon_says '3[01](\.[0-9])? MiB that the hub had were not sent again'
 
 # It moves: the directory goes with it, and so its identity.
 kill_hub

@@ -491,9 +491,11 @@ static void test_random(void **state)
 			else
 				owed[k] = true;
 		} else if (n % 8 < 6 && in_resync) {
+			/* Mostly whole blocks, and else from anywhere to anywhere. */
 			k &= ~3u;
-			put(REPAGENT_REC_RESYNC, k * SUMS_BLOCK, 4 * SUMS_BLOCK);
-			memset(owed + k, 0, 4);
+			at = n % 24 < 8 && k < N - 4 ? (uint64_t)rand_r(&b.seed) % 16 * 4096 : 0;
+			put(REPAGENT_REC_RESYNC, k * SUMS_BLOCK + at, 4 * SUMS_BLOCK);
+			memset(owed + k + !!at, 0, 4 - !!at);
 		} else if (n % 64 == 6) {
 			put(REPAGENT_REC_RESYNC_BEGIN, 0, VOLUME_SIZE);
 			in_resync = true;
