@@ -50,7 +50,7 @@ verify() { # ARGUMENT...: of rephubctl; leaves what it says in $TMP/said
 	ctl verify "$@" > "$TMP/said" 2>&1
 	local status=$?
 	note "$(tr '\n' ' ' < "$TMP/said")"
-	return $status
+	return "$status"
 }
 base_has() { # MIB
 	[ "$(du -m "$HUB/groups/$GROUP/base/v0" 2> /dev/null | cut -f 1)" -ge "$1" ]

@@ -252,12 +252,14 @@ static char *hub_dir;
  * struct remote - shared with the hub's process
  * @order:	have the volume compared; the hub's process takes it back when it is wanted
  * @info, @state: what came of it
+ * @wire:	bytes that went over the hub's connections, with the headers of requests and replies
  */
 static struct remote {
 	bool order;
 	uint64_t rate;
 	struct hub_verify_info info;
 	char state[16];
+	uint64_t wire;
 } *remote;
 
 static void note_volume(void *data, const struct hub_volume_info *v)
@@ -268,14 +270,17 @@ static void note_volume(void *data, const struct hub_volume_info *v)
 }
 
 /* What a person would do at the hub. */
-static void serve_remote(struct hub *h)
+static void serve_remote(struct hub *h, struct nbds_server *server)
 {
 	char reason[HUB_REASON_MAX];
+	struct nbds_stats stats;
 
 	for (;;) {
 		if (remote->order && !hub_verify(h, "sim", "v0", false, remote->rate, reason))
 			remote->order = false;
 		hub_volumes(h, "sim", note_volume, NULL);
+		nbds_get_stats(server, &stats);
+		remote->wire = stats.read_bytes + stats.written_bytes + stats.requests * (28 + 32);
 		hub_tend(h);
 		usleep(5000);
 	}
@@ -302,7 +307,7 @@ static void start_hub(void)
 		server = exports_start(4) ? nbds_start(&cfg, error, sizeof(error)) : NULL;
 		if (!server || nbds_listen_fd(server, nbds_listen_on(path, error, sizeof(error))))
 			_exit(1);
-		serve_remote(x.hub);
+		serve_remote(x.hub, server);
 	}
 	bench_await(path);
 }
@@ -405,6 +410,63 @@ static void test_identical(void **state)
 	b.disk[0].oracle[VOLUME_SIZE - 1] ^= 1;
 	resync_all();
 	assert_in_range(end() - after, 2 * SUMS_BLOCK, 2 * SUMS_BLOCK + 32768);
+}
+
+/* A volume of any size, whose blocks are all different, and easily packed. */
+static void resync_large(uint16_t id, uint64_t bytes)
+{
+	static uint64_t data[4 * SUMS_BLOCK / 8];
+	uint64_t at, i;
+
+	simring_put(b.sim, REPAGENT_REC_RESYNC_BEGIN, id, 0, bytes, NULL);
+	for (at = 0; at < bytes; at += sizeof(data)) {
+		for (i = 0; i < sizeof(data) / 8; i++)
+			data[i] = (at + i * 8) / SUMS_BLOCK * 0x9e3779b97f4a7c15;
+		/* At most a quarter of the ring. */
+		if (simring_head(b.sim) > 60)
+			assert_true(simring_wait_acked(b.sim, simring_head(b.sim) - 60, 60));
+		simring_put(b.sim, REPAGENT_REC_RESYNC, id, at, sizeof(data), data);
+	}
+	simring_put(b.sim, REPAGENT_REC_RESYNC_END, id, 0, 0, NULL);
+	assert_true(simring_wait_acked(b.sim, simring_head(b.sim) - 1, 60));
+	usleep(20000);	/* the hub's process counts every 5 ms */
+}
+
+/* What an identical volume costs, on the wire and in the journal: less than 0.1 % of it. SUMS_MIB says how large it is. */
+static void test_large(void **state)
+{
+	uint64_t bytes = (getenv("SUMS_MIB") ? strtoull(getenv("SUMS_MIB"), NULL, 10) : 128) * MIB, wire, journal;
+	uint16_t id;
+
+	(void)state;
+	alarm(900);
+	hub_dir = sim_dir();
+	remote = mmap(NULL, sizeof(*remote), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	assert_ptr_not_equal(remote, MAP_FAILED);
+	bench_begin(&b, "rephub+unix:///?socket=%s/hub");
+	simring_free(b.sim);
+	b.sim = simring_new(8192, 64 * MIB);
+	b.cfg.checkpoint = 0;
+	b.cfg.compress = 1;
+	id = simring_add_volume(b.sim, "v0", bytes);
+	start_hub();
+	bench_start(&b);
+	resync_large(id, bytes);
+	wire = remote->wire;
+	journal = journal_now();
+	resync_large(id, bytes);
+	wire = remote->wire - wire;
+	journal = journal_now() - journal;
+	print_message("%" PRIu64 " MiB that were the same: %" PRIu64 " bytes on the wire, %" PRIu64 " in the journal\n", bytes / MIB,
+		      wire, journal);
+	assert_in_range(wire, bytes / 8192, bytes / 1000);
+	assert_in_range(journal, 1, bytes / 2000);
+	bench_stop(&b);
+	bench_finish(&b);
+	munmap(remote, sizeof(*remote));
+	sim_remove(hub_dir);
+	free(hub_dir);
+	alarm(110);
 }
 
 /*
@@ -618,6 +680,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_sums_refused, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_sums_of_torn, setup, teardown),
 		cmocka_unit_test(test_identical),
+		cmocka_unit_test(test_large),
 		cmocka_unit_test(test_back_and_forth),
 		cmocka_unit_test(test_back_and_forth_early),
 		cmocka_unit_test(test_random),

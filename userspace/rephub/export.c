@@ -48,7 +48,7 @@ _Static_assert(sizeof(struct job) <= sizeof(((struct nbds_request *)0)->scratch)
 struct pool {
 	pthread_mutex_t lock;
 	pthread_cond_t more;
-	STAILQ_HEAD(, job) jobs;
+	STAILQ_HEAD(pool_jobs, job) jobs;
 	bool end;
 	pthread_t *thread;
 	unsigned int nr;
