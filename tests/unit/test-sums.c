@@ -247,6 +247,7 @@ static void test_sums_of_torn(void **state)
 
 static struct bench b;
 static char *hub_dir;
+static uint64_t hub_every;	/* how often the hub wants volumes to be compared, ns */
 
 /*
  * struct remote - shared with the hub's process
@@ -301,6 +302,8 @@ static void start_hub(void)
 	if (!b.server) {
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		x.hub = sim_hub(hub_dir, 64u << 20, 0);
+		x.hub->o.verify_every = hub_every;
+		x.hub->o.verify_rate = 0;
 		nbds_config_init(&cfg);
 		cfg.ops = &exports_ops;
 		cfg.data = &x;
@@ -520,6 +523,32 @@ static void test_back_and_forth_early(void **state)
 	end();
 }
 
+/* What was written right before RESYNC_BEGIN may not yet be at the hub when its sums are asked for. */
+static void test_written_just_before(void **state)
+{
+	static unsigned char x[SUMS_BLOCK];
+	unsigned char *block;
+	unsigned int i;
+
+	(void)state;
+	begin();
+	bench_fill(&b, b.disk[0].oracle, VOLUME_SIZE);
+	resync_all();
+	bench_drained(&b);
+	for (i = 0; i < 60; i++) {
+		block = b.disk[0].oracle + i * SUMS_BLOCK;
+		memcpy(x, block, sizeof(x));
+		bench_fill(&b, block, SUMS_BLOCK);
+		put(REPAGENT_REC_WRITE, i * SUMS_BLOCK, SUMS_BLOCK);
+		put(REPAGENT_REC_RESYNC_BEGIN, 0, VOLUME_SIZE);
+		memcpy(block, x, sizeof(x));
+		put(REPAGENT_REC_RESYNC, i * SUMS_BLOCK, SUMS_BLOCK);
+		put(REPAGENT_REC_RESYNC_END, 0, 0);
+		bench_drained(&b);
+	}
+	end();
+}
+
 /*
  * At random: a disk whose blocks go back and forth between three contents, by writes that are in the stream, and by
  * some that are not and are read again later; agent and hub are killed now and then.
@@ -670,6 +699,28 @@ static void test_verify_goes_on(void **state)
 	end();
 }
 
+/* By the hub's schedule, time and again. */
+static void test_verify_by_schedule(void **state)
+{
+	unsigned int i, n = 0;
+	uint64_t ended = 0;
+
+	(void)state;
+	hub_every = 200 * NSEC_PER_MSEC;
+	synced();
+	for (i = 0; i < 3000 && n < 3; i++) {
+		if (is_compared() && remote->info.ended != ended)
+			n++;
+		if (is_compared())
+			ended = remote->info.ended;
+		usleep(10000);
+	}
+	assert_int_equal(n, 3);
+	assert_int_equal(remote->info.differed, 0);
+	end();
+	hub_every = 0;
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -683,10 +734,12 @@ int main(void)
 		cmocka_unit_test(test_large),
 		cmocka_unit_test(test_back_and_forth),
 		cmocka_unit_test(test_back_and_forth_early),
+		cmocka_unit_test(test_written_just_before),
 		cmocka_unit_test(test_random),
 		cmocka_unit_test(test_verify_beside_writes),
 		cmocka_unit_test(test_verify_repairs),
 		cmocka_unit_test(test_verify_goes_on),
+		cmocka_unit_test(test_verify_by_schedule),
 	};
 	int failed;
 

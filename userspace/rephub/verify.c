@@ -305,8 +305,7 @@ void verify_report(struct group *g, const struct verify_report *r)
 	if (w->sum.differed + w->now.differed > before) {
 		hub_say(g->hub, LOG_ERR, "group %s: volume %s: %s are not what the source has; they are sent again", g->name, r->volume,
 			human_size(size, w->sum.differed + w->now.differed - before));
-		hubgroup_event(g, "differs", g->now.incarnation, g->now.seq, "%s: %s up to %s", r->volume,
-			       human_size(size, w->sum.differed + w->now.differed - before), "where it was compared");
+		hubgroup_event(g, "differs", g->now.incarnation, g->now.seq, "%s: %s, which are sent again", r->volume, size);
 	}
 	if (r->state == REPORT_RUNNING)
 		return;
