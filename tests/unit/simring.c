@@ -559,8 +559,10 @@ uint64_t simring_put(struct simring *sim, unsigned int type, uint16_t volume,
 	if (data)
 		memcpy(payload, data, length);
 	if (type == REPAGENT_REC_RESYNC_BEGIN || type == REPAGENT_REC_RESYNC_END) {
+		bool begins = type == REPAGENT_REC_RESYNC_BEGIN;
+
 		lock(sim);
-		find(sim, volume)->image = type == REPAGENT_REC_RESYNC_BEGIN ? REPAGENT_IMAGE_RESYNC : REPAGENT_IMAGE_CLEAN;
+		find(sim, volume)->image = begins ? REPAGENT_IMAGE_RESYNC : REPAGENT_IMAGE_CLEAN;
 		event(sim);
 		unlock(sim);
 	}

@@ -186,7 +186,8 @@ static void test_sums_of_positions(void **state)
 		compare_sums(s[k % 2], k % 2, a.acked);
 		/* Forwards from there, one record at a time; and somewhere else. */
 		for (i = 0; i < 2; i++) {
-			for (seq = a.acked > 200 ? a.acked - 200 : 10; seq < a.acked; seq += 1 + (uint64_t)random() % 90) {
+			for (seq = a.acked > 200 ? a.acked - 200 : 10; seq < a.acked;
+			     seq += 1 + (uint64_t)random() % 90) {
 				assert_int_equal(take_at(s[i], seq, reason), 0);
 				compare_sums(s[i], i, seq);
 			}
@@ -435,7 +436,7 @@ static void resync_large(uint16_t id, uint64_t bytes)
 	usleep(20000);	/* the hub's process counts every 5 ms */
 }
 
-/* What an identical volume costs, on the wire and in the journal: less than 0.1 % of it. SUMS_MIB says how large it is. */
+/* What an identical volume costs, on the wire and in the journal: less than 0.1 % of it. SUMS_MIB: its size. */
 static void test_large(void **state)
 {
 	uint64_t bytes = (getenv("SUMS_MIB") ? strtoull(getenv("SUMS_MIB"), NULL, 10) : 128) * MIB, wire, journal;
@@ -473,8 +474,8 @@ static void test_large(void **state)
 }
 
 /*
- * The race that sums invite. The hub has X in a block, and says so. The block is written with Y; then a write fails that
- * had brought X back to the disk. The resync reads X, which is what the hub said, and not what it has.
+ * The race that sums invite. The hub has X in a block, and says so. The block is written with Y; then a write fails
+ * that had brought X back to the disk. The resync reads X, which is what the hub said, and not what it has.
  */
 static void test_back_and_forth(void **state)
 {

@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* Sums, orders and reports: from structures to bytes, and back with every byte checked. Documentation/sums.md has the layout. */
+/*
+ * Sums, orders and reports: from structures to bytes, and back with every byte checked.
+ * Documentation/sums.md has the layout.
+ */
 #include <gnutls/gnutls.h>
 #include <gnutls/crypto.h>
 #include <inttypes.h>

@@ -241,7 +241,10 @@ uint64_t compare_deadline(const struct compare *c)
 
 	if (c->state == COMPARE_IDLE)
 		return UINT64_MAX;
-	for (i = 0; c->state == COMPARE_OFF && i < COMPARE_CHECKS && !c->check[i].rec.seq; i++)
+	if (c->state != COMPARE_OFF)
+		return c->deadline;
+	for (i = 0; i < COMPARE_CHECKS && !c->check[i].rec.seq; i++)
 		;
-	return c->state == COMPARE_OFF && (i == COMPARE_CHECKS || c->deadline <= c->loop->now) ? UINT64_MAX : c->deadline;
+	/* Without a pause, one waits until it is durable. */
+	return i == COMPARE_CHECKS || c->deadline <= c->loop->now ? UINT64_MAX : c->deadline;
 }

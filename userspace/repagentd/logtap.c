@@ -341,7 +341,7 @@ static void report_connected(const struct logtap *l)
 		 uuid_text(hub, l->session.hub), l->session.generation, l->stream->next);
 }
 
-/* From behind this record on, all of the volume that is sent is noted: what it touches is not the hub's sums any more. */
+/* From behind this record on, all of the volume that is sent is noted: what it touches is not what the sums say. */
 static void begin_sums(struct logtap *l, int i, uint64_t floor)
 {
 	const struct repagent_volume_info *v = &l->stream->volume[i].info;
@@ -715,8 +715,8 @@ static int is_patient(struct logtap *l, struct sums *s)
 }
 
 /*
- * Leave out of a record what the hub has; of one of which nothing is left, only the number goes, and so of one that is to
- * be compared, unless it is to mend what was found to differ. Return whether it is to wait, or a negative errno.
+ * Leave out of a record what the hub has; of one of which nothing is left, only the number goes, and so of one that is
+ * to be compared, unless it is to mend what was found to differ. Return whether it is to wait, or a negative errno.
  */
 static int leave_out(struct logtap *l, struct record *r)
 {
@@ -754,8 +754,8 @@ static bool is_full(const struct logtap *l)
 
 static bool lingers(const struct logtap *l)
 {
-	return l->open.buf && !l->open.h.nr_records && l->open_bytes && !l->open_urgent && l->stream->end == UINT64_MAX &&
-	       l->loop->now - l->open_since < LINGER;
+	return l->open.buf && !l->open.h.nr_records && l->open_bytes && !l->open_urgent &&
+	       l->stream->end == UINT64_MAX && l->loop->now - l->open_since < LINGER;
 }
 
 /*
@@ -830,7 +830,8 @@ static bool flush_is_due(const struct logtap *l)
 {
 	if (l->flushing || !l->waiting.records)
 		return false;
-	return ((l->dry || l->held) && !l->nr && (!l->open.buf || lingers(l))) || l->waiting.records >= l->limits.records ||
+	return ((l->dry || l->held) && !l->nr && (!l->open.buf || lingers(l))) ||
+	       l->waiting.records >= l->limits.records ||
 	       l->waiting.bytes >= l->limits.bytes || l->loop->now - l->since >= l->limits.ns;
 }
 

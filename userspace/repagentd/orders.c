@@ -40,9 +40,13 @@ static void tell(struct orders *o, const struct verify_report *r)
 
 static void tell_volume(struct orders *o, int i)
 {
+	static const enum report_state states[] = {
+		[VERIFY_NEVER] = REPORT_STOPPED, [VERIFY_WAITING] = REPORT_RUNNING, [VERIFY_RUNNING] = REPORT_RUNNING,
+		[VERIFY_DONE] = REPORT_DONE, [VERIFY_STOPPED] = REPORT_STOPPED,
+	};
 	const struct verify_volume *v = &o->verify->volume[i];
 	struct verify_report r = {
-		.state = v->state == VERIFY_DONE ? REPORT_DONE : v->state == VERIFY_STOPPED ? REPORT_STOPPED : REPORT_RUNNING,
+		.state = states[v->state],
 		.serial = o->order.serial && o->index == i ? o->order.serial : 0,
 		.reached = v->reached, .differed = v->differed, .unrepaired = v->unrepaired, .skipped = v->skipped,
 	};

@@ -17,7 +17,7 @@
 #include "../common/parse.h"
 #include "sums.h"
 
-#define PAGE		16u			/* sums that are asked for at least, and their alignment: 1 MiB of the volume */
+#define PAGE		16u			/* sums that are asked for at least, aligned: of 1 MiB */
 #define TAG_HEADER	SUMS_RUNS		/* tags of runs are their places */
 #define RENEW		(60 * NSEC_PER_SEC)	/* nothing is folded at the hub behind sums that were taken */
 #define AGAIN		(30 * NSEC_PER_SEC)	/* after a fault */

@@ -54,7 +54,9 @@ struct pool {
 	unsigned int nr;
 };
 
-#define POOL(name)	{ PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, STAILQ_HEAD_INITIALIZER(name.jobs), false, NULL, 0 }
+#define POOL(name) { \
+	.lock = PTHREAD_MUTEX_INITIALIZER, .more = PTHREAD_COND_INITIALIZER, .jobs = STAILQ_HEAD_INITIALIZER(name.jobs), \
+}
 #define SUM_THREADS	2u
 
 static struct pool jobs = POOL(jobs), sums_jobs = POOL(sums_jobs);

@@ -329,8 +329,8 @@ void verify_info(const struct group *g, unsigned int i, struct hub_verify_info *
 	const struct verified *w = g->verify ? &g->verify->volume[i] : &none;
 
 	*info = (struct hub_verify_info){
-		.state = states[w->state], .wanted = w->wanted, .ended = w->ended, .reached = w->reached, .rate = w->rate,
-		.differed = w->sum.differed + w->now.differed, .unrepaired = w->sum.unrepaired + w->now.unrepaired,
+		.state = states[w->state], .wanted = w->wanted, .ended = w->ended, .reached = w->reached,
+		.rate = w->rate, .differed = w->sum.differed + w->now.differed, .unrepaired = w->sum.unrepaired + w->now.unrepaired,
 		.skipped = w->sum.skipped + w->now.skipped,
 	};
 }
