@@ -135,7 +135,7 @@ static void leads_to(const char *arg, const char *group, const char *expected, c
 	struct uri_map map = { 0 };
 
 	if (!uri_add_tap(&map, arg, error) || !uri_map_check(&map, error) ||
-	    !uri_for_log(&map, group, uri, nbd, error))
+	    !uri_for_hub(&map, group, "log", NULL, uri, nbd, error))
 		fail_msg("%s", error);
 	assert_true(uri_is_rephub(map.all));
 	assert_string_equal(uri, expected);
@@ -170,7 +170,7 @@ static void test_rephub(void **state)
 	memcpy(long_one, "rephub://", 9);
 	long_one[URI_MAX - 1] = '\0';
 	assert_true(uri_add_tap(&map, long_one, error));
-	assert_false(uri_for_log(&map, "vm0", uri, nbd, error));
+	assert_false(uri_for_hub(&map, "vm0", "log", NULL, uri, nbd, error));
 	assert_non_null(strstr(error, "too long"));
 }
 

@@ -10,7 +10,7 @@
  *
  * with %g for the group, %v for the volume and %% for a percent sign. A rephub
  * is spoken to over NBD as well: the group's stream goes to the export
- * log/GROUP, and what it has of a volume is asked at sums/GROUP/VOLUME.
+ * log/GROUP.
  */
 #include <ctype.h>
 #include <stdarg.h>
@@ -382,61 +382,41 @@ bool uri_for_volume(const struct uri_map *map, const char *group,
 	return expand(template, group, volume, uri, error) && split(uri, &p, error);
 }
 
-/* An export of the rephub that the group goes to. */
-static bool for_export(const struct uri_map *map, const char *group, const char *kind, const char *volume, char *uri,
-		       char *nbd, char *error)
-{
-	char name[2 * (3 * REPAGENT_NAME_MAX + 5)];
-	struct parts p;
-	size_t len;
-	int n;
-
-	if (!expand(map->all, group, "", uri, error) || !split(uri, &p, error))
-		return false;
-	len = put_name(name, sizeof(name) / 2 - 1, group);
-	if (*volume) {
-		name[len++] = '/';
-		len += put_name(name + len, sizeof(name) / 2 - 1, volume);
-	}
-	name[len] = '\0';
-	if (p.scheme->unix_socket)
-		n = snprintf(nbd, URI_MAX, "%s/%s/%s?socket=%.*s", p.scheme->nbd, kind, name, p.socket_len, p.socket);
-	else
-		n = snprintf(nbd, URI_MAX, "%s%.*s:%u/%s/%s", p.scheme->nbd, p.host_len, p.host, p.port, kind, name);
-	return n < URI_MAX || fail(error, "'%.40s...' is too long: expected at most %zu bytes", uri,
-				   URI_MAX - sizeof(name) - strlen("/sums/:65535"));
-}
-
 /**
- * uri_for_log - where the group's stream goes
+ * uri_for_hub - where an export of the group's rephub is
  * @map: the taps, of which that of all volumes leads to a rephub
  * @group: its name
+ * @kind: "log", "live" or "sums"
+ * @volume: of the export, at most VOLUME_NAME_MAX bytes with what else its name has; or NULL
  * @uri: URI_MAX bytes for the URI as it was given
  * @nbd: URI_MAX bytes for the one that an NBD client understands
  * @error: URI_ERROR_MAX bytes for a sentence
  *
  * Return: whether there is such a place; else @error says why not.
  */
-bool uri_for_log(const struct uri_map *map, const char *group, char *uri, char *nbd, char *error)
+bool uri_for_hub(const struct uri_map *map, const char *group, const char *kind, const char *volume,
+		 char *uri, char *nbd, char *error)
 {
-	return for_export(map, group, "log", "", uri, nbd, error);
-}
+	char name[3 * (REPAGENT_NAME_MAX + VOLUME_NAME_MAX) + 16];
+	struct parts p;
+	size_t len;
+	int n;
 
-/**
- * uri_for_sums - where the sums of a volume are, of the hub that uri_for_log() leads to
- * @map: the taps
- * @group: its name
- * @volume: its name
- * @nbd: URI_MAX bytes for the URI
- * @error: URI_ERROR_MAX bytes for a sentence
- *
- * Return: whether there is such a place; else @error says why not.
- */
-bool uri_for_sums(const struct uri_map *map, const char *group, const char *volume, char *nbd, char *error)
-{
-	char uri[URI_MAX];
-
-	return for_export(map, group, "sums", volume, uri, nbd, error);
+	if (!expand(map->all, group, "", uri, error) || !split(uri, &p, error))
+		return false;
+	len = (size_t)snprintf(name, sizeof(name), "%s/", kind);
+	len += put_name(name + len, sizeof(name) - 1 - len, group);
+	if (volume) {
+		name[len++] = '/';
+		len += put_name(name + len, sizeof(name) - 1 - len, volume);
+	}
+	name[len] = '\0';
+	if (p.scheme->unix_socket)
+		n = snprintf(nbd, URI_MAX, "%s/%s?socket=%.*s", p.scheme->nbd, name, p.socket_len, p.socket);
+	else
+		n = snprintf(nbd, URI_MAX, "%s%.*s:%u/%s", p.scheme->nbd, p.host_len, p.host, p.port, name);
+	return n < URI_MAX || fail(error, "'%.40s...' is too long: expected at most %zu bytes", uri,
+				   URI_MAX - sizeof(name) - strlen("/:65535"));
 }
 
 /**
@@ -462,7 +442,7 @@ bool uri_same(const char *a, const char *b)
 
 /**
  * uri_exposes_data - whether data goes over a network in plain text
- * @uri: a URI from uri_for_volume() or uri_for_log()
+ * @uri: a URI from uri_for_volume() or uri_for_hub()
  */
 bool uri_exposes_data(const char *uri)
 {

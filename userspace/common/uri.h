@@ -8,6 +8,7 @@
 #include <linux/dm-repagent.h>
 
 #define URI_MAX		1024	/* bytes of an expanded URI, with its NUL */
+#define VOLUME_NAME_MAX	64	/* bytes of what uri_for_hub() takes for a volume */
 #define URI_ERROR_MAX	1400	/* bytes of a sentence about one */
 
 /*
@@ -33,9 +34,8 @@ bool uri_set_tap(struct uri_map *map, const char *volume, const char *template,
 bool uri_add_tap(struct uri_map *map, const char *arg, char *error);
 bool uri_for_volume(const struct uri_map *map, const char *group,
 		    const char *volume, char *uri, char *error);
-bool uri_for_log(const struct uri_map *map, const char *group, char *uri, char *nbd,
-		 char *error);
-bool uri_for_sums(const struct uri_map *map, const char *group, const char *volume, char *nbd, char *error);
+bool uri_for_hub(const struct uri_map *map, const char *group, const char *kind, const char *volume,
+		 char *uri, char *nbd, char *error);
 bool uri_same(const char *a, const char *b);
 bool uri_exposes_data(const char *uri);
 bool uri_name_ok(const char *name);

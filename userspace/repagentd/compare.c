@@ -117,10 +117,10 @@ static const char *name_of(const struct compare *c, const struct check *k)
 
 static void open_conn(struct compare *c, const struct check *k)
 {
-	char error[URI_ERROR_MAX];
+	char uri[URI_MAX], error[URI_ERROR_MAX];
 
 	snprintf(c->volume, sizeof(c->volume), "%s", name_of(c, k));
-	if (!uri_for_sums(&c->cfg->taps, c->cfg->group, c->volume, c->conn.uri, error)) {
+	if (!uri_for_hub(&c->cfg->taps, c->cfg->group, "sums", c->volume, uri, c->conn.uri, error)) {
 		log_err("volume %s cannot be compared: %s", c->volume, error);
 		verify_stop(c->verify, c->loop->now);
 		return;

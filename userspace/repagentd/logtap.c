@@ -291,7 +291,7 @@ static int open_conn(struct logtap *l)
 
 	l->state = CONNECT;
 	l->deadline = l->loop->now + l->cfg->timeout;
-	if (!uri_for_log(&l->cfg->taps, l->cfg->group, l->tap.uri, c->uri, error)) {
+	if (!uri_for_hub(&l->cfg->taps, l->cfg->group, "log", NULL, l->tap.uri, c->uri, error)) {
 		l->tap.uri[0] = '\0';
 		return lose(l, FAULT_REFUSED, "%s", error);
 	}

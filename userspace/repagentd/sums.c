@@ -280,10 +280,10 @@ void sums_give_up(struct sums *s, const char *why)
 
 static void open_conn(struct sums *s)
 {
-	char error[URI_ERROR_MAX];
+	char uri[URI_MAX], error[URI_ERROR_MAX];
 	struct conn *c = &s->conn;
 
-	if (!uri_for_sums(&s->of.cfg->taps, s->of.cfg->group, s->of.volume, c->uri, error)) {
+	if (!uri_for_hub(&s->of.cfg->taps, s->of.cfg->group, "sums", s->of.volume, uri, c->uri, error)) {
 		sums_give_up(s, error);
 		return;
 	}
