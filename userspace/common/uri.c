@@ -386,7 +386,7 @@ bool uri_for_volume(const struct uri_map *map, const char *group,
  * uri_for_hub - where an export of the group's rephub is
  * @map: the taps, of which that of all volumes leads to a rephub
  * @group: its name
- * @kind: "log", "live" or "sums"
+ * @kind: "log" or "live"
  * @volume: of the export, at most VOLUME_NAME_MAX bytes with what else its name has; or NULL
  * @uri: URI_MAX bytes for the URI as it was given
  * @nbd: URI_MAX bytes for the one that an NBD client understands
