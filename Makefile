@@ -70,7 +70,7 @@ objects = $(patsubst %.c,$(obj)/%.o,$(wildcard $(1)))
 repagentd_objects := $(call objects,userspace/repagentd/*.c userspace/common/*.c)
 repagentd_main    := $(filter %/repagentd/main.o,$(repagentd_objects))
 common_needs      := devmapper inih json-c libisal libzstd
-repagentd_needs   := libnbd libsystemd $(common_needs)
+repagentd_needs   := libnbd gnutls libsystemd $(common_needs)
 tool_objects      := $(call objects,tests/tools/lib*.c)
 unit_objects      := $(call objects,$(filter-out tests/unit/test-%,$(wildcard tests/unit/*.c)))
 
@@ -318,10 +318,11 @@ dkms-remove:
 ##: check-debug      the tests on a kernel that checks itself, which is built first
 ##: fuzz-NAME        one libFuzzer target of tests/fuzz, for FUZZ_SECONDS (60): control, frame, hub, map, nbd
 ##: check-model      the random model of the write-intent map, for MODEL_SECONDS (600), with MODEL_SEED if given
+##: check-resync     what it costs to resynchronise 10 GiB that the hub has
 ##: check-mutants    whether the tests find bugs that are planted, one by one
 
 .PHONY: packages demo check check-static check-unit check-vehicle check-dkms check-systemd check-fuzz check-6.1 check-6.12 \
-	check-powercut check-vm check-debug check-model check-mutants
+	check-powercut check-vm check-debug check-model check-resync check-mutants
 packages:
 	tests/packages
 
@@ -343,6 +344,10 @@ KILLS ?= 50
 check-powercut: packages
 	+$(MAKE) --no-print-directory all
 	tests/powercut/run --kills $(KILLS)
+
+check-resync: packages
+	+$(MAKE) --no-print-directory unit
+	SUMS_MIB=10240 ONLY=test_large $(BUILD)/bin/tests/unit/test-sums
 
 check-vm:
 	tests/packages vm

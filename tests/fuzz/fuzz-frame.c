@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * Any bytes as a frame, or a session block. The sums are set right first, so that
+ * Any bytes as a frame, a session block, or what is said beside the log: the header of
+ * sums, a position that is asked for, an order, a report. The sums are set right first, so that
  * what stands behind them is reached; the input's first byte says where not.
  */
 #include <stdlib.h>
 #include <string.h>
 
 #include "common/frame.h"
+#include "common/sums.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -72,6 +74,42 @@ static void take(const struct frame_header *h, bool seal)
 	}
 }
 
+/* Whatever is taken can be said again, in the same bytes. */
+static void beside(bool seal)
+{
+	static uint8_t again[SUMS_HEADER];
+	char error[FRAME_ERROR_MAX];
+	uint64_t incarnation, seq;
+	struct verify_report report;
+	struct sums_header h;
+	struct order order;
+
+	if (seal)
+		put32(SUMS_HEADER - 4, frame_crc(frame, SUMS_HEADER - 4));
+	if (sums_header_decode(&h, frame, error)) {
+		sums_header_encode(&h, again);
+		if (!frame_name_ok(h.volume) || h.bytes / 512 > FRAME_MAX_SECTORS)
+			abort();
+	}
+	if (seal)
+		put32(ORDER_SIZE - 4, frame_crc(frame, ORDER_SIZE - 4));
+	if (sums_want_decode(&incarnation, &seq, frame, error)) {
+		sums_want_encode(incarnation, seq, again);
+		if (memcmp(again, frame, SUMS_WANT))
+			abort();
+	}
+	if (order_decode(&order, frame, error)) {
+		order_encode(&order, again);
+		if (order.serial && !frame_name_ok(order.volume))
+			abort();
+	}
+	if (report_decode(&report, frame, error)) {
+		report_encode(&report, again);
+		if (!frame_name_ok(report.volume) || report.state >= REPORT_NR_STATES)
+			abort();
+	}
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	char error[FRAME_ERROR_MAX];
@@ -91,6 +129,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		if (how & 2)
 			put32(4092, frame_crc(frame, 4092));
 		(void)session_decode(&s, frame, error);
+		return 0;
+	}
+	if (how & 16) {
+		beside(!(how & 2));
 		return 0;
 	}
 	/* Lengths that fit, so that bodies are reached. */

@@ -55,6 +55,8 @@ bad --dir 'where is everything to be kept'
 bad "'--bogus'" 'expected an option that --help names' --dir "$HUB" --bogus
 bad "--keep 'much'" 'expected a size such as' --dir "$HUB" --keep much
 bad "--keep-time 'long'" 'expected a duration' --dir "$HUB" --keep-time long
+bad "--verify-every 'often'" 'expected a duration' --dir "$HUB" --verify-every often
+bad "--verify-rate 'fast'" 'expected a size such as' --dir "$HUB" --verify-rate fast
 bad "--segment '1M'" 'from 4 MiB to 4 GiB' --dir "$HUB" --segment 1M
 bad "--allow 'a=g'" 'without --tls-cert-dir no client has a name' --dir "$HUB" --allow a=g
 bad "'more'" 'expected options alone' --dir "$HUB" more
@@ -132,6 +134,23 @@ stop_hub TERM
 check "SIGTERM ends it, with status 0" [ "$stopped" = 0 ]
 start_hub --segment 8M
 check "all is there again" [ "$(sum_of "view/vm0/disk0@$latest")" = "$after" ]
+nbdcopy "$(uri sums/vm0/disk0)" "$TMP/sums"
+nbdcopy "$(uri view/vm0/disk0@latest)" "$TMP/copy"
+check "the sums are those of the volume" tests/nbdserver/sums.py "$TMP/sums" "$TMP/copy" "$(newest)"
+check "... and of no other" not nbdinfo "$(uri sums/vm0/disk9)"
+check "they cannot be written" not nbdcopy "$TMP/sums" "$(uri sums/vm0/disk0)"
+check "a comparison is wanted" ctl verify vm0 --rate 10M
+check "... which the volumes show" grep -qE 'can be viewed +wanted, 0 %' <(ctl volumes vm0)
+stop_hub TERM
+start_hub --segment 8M
+check "... over a restart" [ "$(ctl --json volumes vm0 | grep -c '"rate": *10485760')" = 1 ]
+check "... and that is waited for no longer than is said" exits 1 ctl verify vm0/disk0 --wait 300ms
+check "... and told how far it is" grep -q 'disk0: wanted, nothing differed' "$TMP/stdout"
+check "it is taken back" ctl verify vm0 --stop
+check "... which is told" grep -qE 'verify-stopped .*disk0, at 0 B' <(ctl events vm0)
+check "a volume that is not there is named" ctl_fails 1 'it has no volume disk9' verify vm0/disk9
+check "a group that is not there is named" ctl_fails 1 "no group 'vm9'" verify vm9
+check "--rate is checked" ctl_fails 2 "--rate 'fast': expected a size" verify vm0 --rate fast
 check "forget asks" ctl_fails 2 'expected --yes, or a terminal' forget vm0
 check "... for the name" not on_terminal yes rephubctl --dir "$HUB" forget vm0
 check "... without which all stays" [ "$(sum_of "view/vm0/disk0@$latest")" = "$after" ]

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
@@ -169,8 +170,10 @@ void bench_add_disk(struct bench *b, int i, const char *name)
 	snprintf(file, sizeof(file), "%s.img", name);
 	bench_path(b->disk[i].image, sizeof(b->disk[i].image), file);
 	bench_image(b->disk[i].image, VOLUME_SIZE);
-	b->disk[i].oracle = calloc(1, VOLUME_SIZE);
+	b->disk[i].oracle = mmap(NULL, VOLUME_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	assert_ptr_not_equal(b->disk[i].oracle, MAP_FAILED);
 	b->disk[i].id = simring_add_volume(b->sim, name, VOLUME_SIZE);
+	simring_set_disk(b->sim, b->disk[i].id, b->disk[i].oracle);
 }
 
 /**
@@ -207,7 +210,8 @@ void bench_finish(struct bench *b)
 	bench_end(&b->daemon, SIGKILL);
 	bench_end(&b->server, SIGKILL);
 	for (i = 0; i < 2; i++)
-		free(b->disk[i].oracle);
+		if (b->disk[i].oracle)
+			munmap(b->disk[i].oracle, VOLUME_SIZE);
 	simring_free(b->sim);
 }
 

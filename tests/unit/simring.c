@@ -25,6 +25,8 @@ struct simstate {
 	unsigned int marks;
 	uint16_t last_id;
 	struct repagent_volume_info volume[REPAGENT_MAX_VOLUMES];
+	pthread_mutex_t disk_lock;	/* a disk and the stream are changed together */
+	unsigned char *disk[REPAGENT_MAX_VOLUMES];
 	uint64_t tail[];	/* of each slot: where its payload ends */
 };
 
@@ -63,6 +65,15 @@ static bool is_committed(struct simring *sim, uint64_t seq)
 	       (word >> REPAGENT_SLOT_SHIFT == seq && (word & 0xff) != REPAGENT_SLOT_BUSY);
 }
 
+static struct repagent_volume_info *find(struct simring *sim, uint16_t id)
+{
+	struct repagent_volume_info *v = sim->state->volume;
+
+	while (v->id != id)
+		v++;
+	return v;
+}
+
 static uint64_t committed(struct simring *sim)
 {
 	uint64_t seq = sim->state->acked;
@@ -80,6 +91,12 @@ static void wake(struct simring *sim)
 	     sim->state->events != sim->state->wait_events) &&
 	    write(sim->ring.fd, &one, sizeof(one)) < 0)
 		abort();
+}
+
+static void event(struct simring *sim)
+{
+	sim->state->events++;
+	wake(sim);
 }
 
 static int sim_info(struct ring *ring, struct repagent_info *info)
@@ -216,6 +233,29 @@ static bool has_room(const struct simring *sim, uint64_t len)
 	       start + len - st->payload_tail <= sim->header->payload_size;
 }
 
+static int lock_disk(pthread_mutex_t *m, int r)
+{
+	if (r == EOWNERDEAD)
+		r = pthread_mutex_consistent(m);
+	return r;
+}
+
+/* What is on the disk, at a place among the writes. */
+static int emit_verify(struct simring *sim, const struct repagent_emit *emit)
+{
+	struct simstate *st = sim->state;
+	const struct repagent_volume_info *v = find(sim, emit->volume);
+
+	if (!st->disk[v->index])
+		return -EINVAL;
+	if (lock_disk(&st->disk_lock, pthread_mutex_trylock(&st->disk_lock)))
+		return -EAGAIN;
+	simring_put(sim, REPAGENT_REC_VERIFY, emit->volume, emit->sector * 512, emit->nr_sectors * 512,
+		    st->disk[v->index] + emit->sector * 512);
+	pthread_mutex_unlock(&st->disk_lock);
+	return 0;
+}
+
 static int sim_emit(struct ring *ring, struct repagent_emit *emit)
 {
 	bool label = emit->type == REPAGENT_REC_CHECKPOINT, room;
@@ -229,6 +269,8 @@ static int sim_emit(struct ring *ring, struct repagent_emit *emit)
 	unlock(sim);
 	if (!room)
 		return -ENOSPC;
+	if (emit->type == REPAGENT_REC_VERIFY)
+		return emit_verify(sim, emit);
 	emit->seq = simring_put(to_sim(ring), emit->type, 0, 0, label ? strlen(emit->label) + 1 : 0,
 				label ? emit->label : NULL);
 	return 0;
@@ -316,6 +358,7 @@ struct simring *simring_new(uint32_t nr_slots, uint64_t payload_size)
 	pthread_mutexattr_setpshared(&attr, PTHREAD_PROCESS_SHARED);
 	pthread_mutexattr_setrobust(&attr, PTHREAD_MUTEX_ROBUST);
 	pthread_mutex_init(&sim->state->lock, &attr);
+	pthread_mutex_init(&sim->state->disk_lock, &attr);
 	return sim;
 }
 
@@ -330,12 +373,6 @@ void simring_free(struct simring *sim)
 	munmap(sim->header, sim->ring.map_size);
 	close(sim->ring.fd);
 	free(sim);
-}
-
-static void event(struct simring *sim)
-{
-	sim->state->events++;
-	wake(sim);
 }
 
 /**
@@ -362,15 +399,6 @@ uint16_t simring_add_volume(struct simring *sim, const char *name, uint64_t byte
 	event(sim);
 	unlock(sim);
 	return v->id;
-}
-
-static struct repagent_volume_info *find(struct simring *sim, uint16_t id)
-{
-	struct repagent_volume_info *v = sim->state->volume;
-
-	while (v->id != id)
-		v++;
-	return v;
 }
 
 /**
@@ -530,7 +558,47 @@ uint64_t simring_put(struct simring *sim, unsigned int type, uint16_t volume,
 
 	if (data)
 		memcpy(payload, data, length);
+	if (type == REPAGENT_REC_RESYNC_BEGIN || type == REPAGENT_REC_RESYNC_END) {
+		bool begins = type == REPAGENT_REC_RESYNC_BEGIN;
+
+		lock(sim);
+		find(sim, volume)->image = begins ? REPAGENT_IMAGE_RESYNC : REPAGENT_IMAGE_CLEAN;
+		event(sim);
+		unlock(sim);
+	}
 	simring_commit(sim, seq, REPAGENT_SLOT_READY);
+	return seq;
+}
+
+/**
+ * simring_set_disk - what VERIFY records are to have
+ * @sim: the ring
+ * @id: of the volume
+ * @disk: all of it, in memory that is shared with the daemon
+ */
+void simring_set_disk(struct simring *sim, uint16_t id, unsigned char *disk)
+{
+	sim->state->disk[find(sim, id)->index] = disk;
+}
+
+/**
+ * simring_write - write to a disk, and put the record of it
+ * @sim: the ring
+ * @id: of the volume
+ * @offset, @length: bytes
+ * @data: what is written
+ *
+ * Return: its sequence number.
+ */
+uint64_t simring_write(struct simring *sim, uint16_t id, uint64_t offset, uint64_t length, const void *data)
+{
+	struct simstate *st = sim->state;
+	uint64_t seq;
+
+	lock_disk(&st->disk_lock, pthread_mutex_lock(&st->disk_lock));
+	memcpy(st->disk[find(sim, id)->index] + offset, data, length);
+	seq = simring_put(sim, REPAGENT_REC_WRITE, id, offset, length, data);
+	pthread_mutex_unlock(&st->disk_lock);
 	return seq;
 }
 

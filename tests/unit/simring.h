@@ -39,6 +39,9 @@ void simring_commit(struct simring *sim, uint64_t seq, unsigned int state);
 uint64_t simring_put(struct simring *sim, unsigned int type, uint16_t volume,
 		     uint64_t offset, uint64_t length, const void *data);
 
+void simring_set_disk(struct simring *sim, uint16_t id, unsigned char *disk);
+uint64_t simring_write(struct simring *sim, uint16_t id, uint64_t offset, uint64_t length, const void *data);
+
 uint64_t simring_head(struct simring *sim);
 uint64_t simring_acked(struct simring *sim);
 bool simring_wait_acked(struct simring *sim, uint64_t seq, unsigned int seconds);

@@ -35,7 +35,7 @@ static void test_no_place_now(void **state)
 	s.info.capture = REPAGENT_CAPTURE_STREAM;
 	s.volume[0].info = (struct repagent_volume_info) { .id = 1, .active = 1, .sectors = 4096 };
 	verify_init(&v);
-	verify_start(&v, &s, 1, 0);
+	verify_start(&v, &s, 1, 0, 0);
 	for (i = 0; i < sizeof(passing) / sizeof(*passing); i++) {
 		answer = -passing[i];
 		before = asked;

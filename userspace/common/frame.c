@@ -3,7 +3,6 @@
  * Frames and session blocks: from structures to bytes, and back with every byte
  * checked.  Documentation/frames.md has the layout.
  */
-#include <endian.h>
 #include <inttypes.h>
 #include <isa-l/crc.h>
 #include <stdarg.h>
@@ -11,6 +10,7 @@
 #include <string.h>
 #include <zstd.h>
 
+#include "bytes.h"
 #include "frame.h"
 
 #define HEADER_CRC	124	/* where the sum of a header lies */
@@ -19,60 +19,7 @@
 #define BLOCK_USED	296
 #define BLOCK_ZSTD	1u	/* flags */
 #define BLOCK_OWES	2u
-
-static uint8_t *put16(uint8_t *p, uint16_t v)
-{
-	v = htole16(v);
-	memcpy(p, &v, sizeof(v));
-	return p + sizeof(v);
-}
-
-static uint8_t *put32(uint8_t *p, uint32_t v)
-{
-	v = htole32(v);
-	memcpy(p, &v, sizeof(v));
-	return p + sizeof(v);
-}
-
-static uint8_t *put64(uint8_t *p, uint64_t v)
-{
-	v = htole64(v);
-	memcpy(p, &v, sizeof(v));
-	return p + sizeof(v);
-}
-
-static uint16_t get16(const uint8_t *p)
-{
-	uint16_t v;
-
-	memcpy(&v, p, sizeof(v));
-	return le16toh(v);
-}
-
-static uint32_t get32(const uint8_t *p)
-{
-	uint32_t v;
-
-	memcpy(&v, p, sizeof(v));
-	return le32toh(v);
-}
-
-static uint64_t get64(const uint8_t *p)
-{
-	uint64_t v;
-
-	memcpy(&v, p, sizeof(v));
-	return le64toh(v);
-}
-
-static bool zero(const uint8_t *p, size_t len)
-{
-	while (len && !*p) {
-		p++;
-		len--;
-	}
-	return !len;
-}
+#define BLOCK_ORDERS	4u
 
 /* The pad of a payload. */
 static size_t padded(size_t len)
@@ -370,7 +317,7 @@ bool frame_header_parse(struct frame_header *h, const void *data, char *error)
 	if (get32(p + HEADER_CRC) != frame_crc(p, HEADER_CRC))
 		return refuse(error, "crc 0x%08" PRIx32 " of the header: expected 0x%08" PRIx32,
 			      get32(p + HEADER_CRC), frame_crc(p, HEADER_CRC));
-	if (!zero(p + HEADER_RESERVED, HEADER_CRC - HEADER_RESERVED))
+	if (!bytes_zero(p + HEADER_RESERVED, HEADER_CRC - HEADER_RESERVED))
 		return refuse(error, "reserved bytes of the header: expected zeroes");
 	h->flags = get32(p + 12);
 	memcpy(h->group, p + 16, sizeof(h->group));
@@ -407,7 +354,7 @@ bool frame_open(struct frame_reader *r, const struct frame_header *h, const void
 	if (frame_crc(stored, h->stored) != h->body_crc)
 		return refuse(error, "body_crc 0x%08" PRIx32 ": expected 0x%08" PRIx32, h->body_crc,
 			      frame_crc(stored, h->stored));
-	if (!zero((const uint8_t *)stored + h->stored, space - h->stored))
+	if (!bytes_zero((const uint8_t *)stored + h->stored, space - h->stored))
 		return refuse(error, "padding behind the body: expected zeroes");
 	*r = (struct frame_reader){ .h = *h, .body = stored, .error = error };
 	if (h->flags & FRAME_ZSTD) {
@@ -439,13 +386,13 @@ int frame_next_volume(struct frame_reader *r, struct frame_volume *v)
 	v->id = get16(p);
 	v->sectors = get64(p + 8);
 	memcpy(v->name, p + 16, sizeof(v->name));
-	if (!v->id || !zero(p + 2, 6)) {
+	if (!v->id || !bytes_zero(p + 2, 6)) {
 		refuse(r->error, "volume %" PRIu32 " of the frame: expected an id other than 0, and reserved zeroes",
 		       r->volumes);
 		return -1;
 	}
 	if (v->name[sizeof(v->name) - 1] || !frame_name_ok(v->name) ||
-	    !zero((const uint8_t *)p + 16 + strlen(v->name), sizeof(v->name) - strlen(v->name))) {
+	    !bytes_zero((const uint8_t *)p + 16 + strlen(v->name), sizeof(v->name) - strlen(v->name))) {
 		refuse(r->error, "volume id %u: expected a name of 1 to %d of a-z A-Z 0-9 _ . - and zeroes behind it",
 		       v->id, REPAGENT_NAME_MAX);
 		return -1;
@@ -569,7 +516,7 @@ int frame_next_record(struct frame_reader *r, struct frame_record *rec, const vo
 		       rec->len, left);
 		return -1;
 	}
-	if (get32(p + 44) || !zero(p + FRAME_RECORD + rec->len, space - rec->len)) {
+	if (get32(p + 44) || !bytes_zero(p + FRAME_RECORD + rec->len, space - rec->len)) {
 		refuse(r->error, "record %" PRIu64 ": reserved bytes or padding: expected zeroes", rec->seq);
 		return -1;
 	}
@@ -605,7 +552,8 @@ void session_encode(const struct session *s, void *block)
 	put64(p + 72, s->seq);
 	put64(p + 80, s->time);
 	put32(p + 88, s->frame_max);
-	put32(p + 92, (s->zstd ? BLOCK_ZSTD : 0) | (s->owes ? BLOCK_OWES : 0));
+	put32(p + 92, (s->zstd ? BLOCK_ZSTD : 0) | (s->owes ? BLOCK_OWES : 0) |
+	      (s->orders ? BLOCK_ORDERS : 0));
 	memcpy(p + 96, s->name, strnlen(s->name, REPAGENT_NAME_MAX));
 	memcpy(p + 128, s->reason, strnlen(s->reason, SESSION_REASON_MAX - 1));
 	put64(p + 288, s->since);
@@ -636,8 +584,8 @@ bool session_decode(struct session *s, const void *block, char *error)
 			      get32(p + BLOCK_CRC), frame_crc(p, BLOCK_CRC));
 	if (!state || state >= SESSION_NR_STATES)
 		return refuse(error, "state %" PRIu32 ": expected 1 to %d", state, SESSION_NR_STATES - 1);
-	if (flags & ~(BLOCK_ZSTD | BLOCK_OWES) || !zero(p + BLOCK_USED, BLOCK_CRC - BLOCK_USED))
-		return refuse(error, "flags 0x%" PRIx32 " or padding: expected 0 to 3, and zeroes", flags);
+	if (flags & ~(BLOCK_ZSTD | BLOCK_OWES | BLOCK_ORDERS) || !bytes_zero(p + BLOCK_USED, BLOCK_CRC - BLOCK_USED))
+		return refuse(error, "flags 0x%" PRIx32 " or padding: expected 0 to 7, and zeroes", flags);
 	s->state = (enum session_state)state;
 	memcpy(s->hub, p + 16, sizeof(s->hub));
 	memcpy(s->group, p + 32, sizeof(s->group));
@@ -650,6 +598,7 @@ bool session_decode(struct session *s, const void *block, char *error)
 	s->frame_max = get32(p + 88);
 	s->zstd = flags & BLOCK_ZSTD;
 	s->owes = flags & BLOCK_OWES;
+	s->orders = flags & BLOCK_ORDERS;
 	memcpy(s->name, p + 96, sizeof(s->name));
 	memcpy(s->reason, p + 128, sizeof(s->reason));
 	if (s->name[sizeof(s->name) - 1] || s->reason[sizeof(s->reason) - 1])

@@ -114,6 +114,7 @@ enum session_state {
  * @since:	when @generation was made, by a fail-over; 0: with the group
  * @frame_max:	largest frame that it takes
  * @zstd:	compressed bodies are taken
+ * @orders:	orders can be read, and reports written
  * @owes:	when last was heard of that incarnation, a volume's write-intent map could not be written
  * @name:	of the group
  * @reason:	a sentence, unless @state is SESSION_ACCEPTING
@@ -126,7 +127,7 @@ struct session {
 	uint64_t incarnation, seq;
 	uint64_t time, since;
 	uint32_t frame_max;
-	bool zstd, owes;
+	bool zstd, owes, orders;
 	char name[REPAGENT_NAME_MAX + 1];
 	char reason[SESSION_REASON_MAX];
 };

@@ -592,8 +592,9 @@ void commands_verified(void *owner, unsigned int volume)
 	if (v->state == VERIFY_STOPPED)
 		log_notice("volume %s: the comparison with its replica was stopped", name);
 	else if (v->differed || v->skipped)
-		log_warn("volume %s: compared with its replica: %s differed and was written anew, %" PRIu64
-			 " bytes could not be read", name, human_size(size, v->differed), v->skipped);
+		log_warn("volume %s: compared with its replica: %s differed and was written anew (%" PRIu64
+			 " bytes of it in vain), %" PRIu64 " bytes could not be read", name,
+			 human_size(size, v->differed), v->unrepaired, v->skipped);
 	else
 		log_notice("volume %s: its replica is what was written", name);
 	data = status_verify(d, volume);
@@ -611,10 +612,6 @@ static void verify(void *owner, struct call *call, struct json_object *arguments
 
 	if (stopping(d, call) || no_group(d, call) || (volume && no_volume(d, call, volume)))
 		return;
-	if (!d->tap->verify) {
-		call_fail(call, "Failed", "the group goes to a rephub, and the daemon compares only with stock NBD servers");
-		return;
-	}
 	if (verify_busy(&d->verify)) {
 		call_fail(call, "InProgress", "a comparison is under way: stop-verify ends it");
 		return;
@@ -630,7 +627,7 @@ static void verify(void *owner, struct call *call, struct json_object *arguments
 		json_object_array_add(list, text(v->name));
 	}
 	verify_start(&d->verify, &d->stream, volumes,
-		     json_object_object_get_ex(arguments, "rate", &rate) ? json_object_get_uint64(rate) : 0);
+		     json_object_object_get_ex(arguments, "rate", &rate) ? json_object_get_uint64(rate) : 0, 0);
 	value = json_object_new_object();
 	json_object_object_add(value, "volumes", list);
 	call_return(call, value);

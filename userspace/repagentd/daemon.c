@@ -305,7 +305,7 @@ static int serve(struct daemon *d, uint64_t until, bool *done)
 /* A tap of the kind that the configuration asks for, in the place of the one there is. */
 static int new_tap(struct daemon *d)
 {
-	struct tap *tap = uri_is_rephub(d->cfg->taps.all) ? logtap_new(d->cfg, &d->loop, &d->stream) :
+	struct tap *tap = uri_is_rephub(d->cfg->taps.all) ? logtap_new(d->cfg, &d->loop, &d->stream, &d->verify) :
 			  mirror_new(d->cfg, &d->loop, &d->stream, &d->verify);
 
 	if (!tap)
@@ -313,8 +313,6 @@ static int new_tap(struct daemon *d)
 	if (d->tap)
 		d->tap->ops->free(d->tap);
 	d->tap = tap;
-	if (!tap->verify)
-		verify_stop(&d->verify, d->loop.now);
 	d->tap->mark_dirty = commands_mark_dirty;
 	d->tap->owner = d;
 	return d->paused ? d->tap->ops->pause(d->tap, true) : 0;

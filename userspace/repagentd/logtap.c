@@ -36,8 +36,11 @@
 #include "../common/frame.h"
 #include "../common/log.h"
 #include "../common/parse.h"
+#include "compare.h"
 #include "conn.h"
 #include "known.h"
+#include "orders.h"
+#include "sums.h"
 #include "tap.h"
 
 #define TICK		NSEC_PER_SEC
@@ -48,12 +51,15 @@
 #define EAGER		2	/* a frame that is not full waits while so many are in flight */
 #define RESYNC_HINT	"to have it take the group anew, and read everything again: repctl resync"
 #define REJOIN_HINT	"if its VM is to run here again: repctl rejoin"
+#define HOLD_LOOK	(20 * NSEC_PER_MSEC)	/* ... at whether the stream may still wait for sums */
+#define HOLD_MAX	(10 * NSEC_PER_SEC)	/* a sum is awaited so long */
+#define LINGER		(250 * NSEC_PER_MSEC)	/* a frame of numbers alone waits so long for more */
 #define TIMED		"@timed"	/* label of our checkpoints */
 
 enum log_state { DOWN, CONNECT, HELLO, SESSION, LOST, SETTLE, STREAM };
 
 /* What a request is, beside frames, whose tags are their places. */
-enum { TAG_HELLO = FRAMES };
+enum { TAG_HELLO = FRAMES, TAG_ORDER, TAG_REPORT };
 
 /*
  * struct out - a frame in flight
@@ -94,7 +100,8 @@ struct out {
  * @offset:	where the next frame goes
  * @frame_bytes: payload that makes a frame full
  * @open:	the frame that is being filled; open.buf NULL: none
- * @open_records, @open_bytes: that it holds
+ * @open_records, @open_bytes: that it holds; @open_since: when it was begun, ns;
+ *		@open_urgent: somebody waits for a number in it
  * @told:	ids of the volumes that this session knows, at their index
  * @out, @first, @nr: frames in flight, oldest first, in a circle
  * @spare:	buffers that nobody uses
@@ -105,6 +112,9 @@ struct out {
  * @waiting:	records and bytes between @answered and the FLUSH before
  * @since:	when the first of them was answered, ns
  * @checkpoint:	when one is due, ns; UINT64_MAX: nothing came since the last
+ * @sums:	of the volumes that are in a resync, at their index; NULL: never were
+ * @compare:	VERIFY records; @orders: what the hub wants to be compared
+ * @held:	since when the next record, of a resync, waits for its sums, ns; 0: it does not
  */
 struct logtap {
 	struct tap tap;
@@ -139,7 +149,8 @@ struct logtap {
 
 	uint64_t frame_bytes;
 	struct frame_builder open;
-	uint64_t open_records, open_bytes;
+	uint64_t open_records, open_bytes, open_since;
+	bool open_urgent;
 	uint16_t told[REPAGENT_MAX_VOLUMES];
 	struct out out[FRAMES];
 	unsigned int first, nr;
@@ -154,6 +165,11 @@ struct logtap {
 	} waiting;
 	uint64_t since;
 	uint64_t checkpoint;
+
+	struct sums *sums[REPAGENT_MAX_VOLUMES];
+	struct compare compare;
+	struct orders orders;
+	uint64_t held;
 };
 
 static struct logtap *to_logtap(const struct tap *tap)
@@ -174,8 +190,20 @@ static void give_buffer(struct logtap *l, void *buf)
 	l->spare[l->nr_spare++] = buf;
 }
 
+static void end_sums(struct logtap *l)
+{
+	unsigned int i;
+
+	for (i = 0; i < REPAGENT_MAX_VOLUMES; i++)
+		if (l->sums[i])
+			sums_end(l->sums[i]);
+	l->held = 0;
+}
+
 static void drop_frames(struct logtap *l)
 {
+	end_sums(l);
+	compare_drop(&l->compare);
 	if (l->open.buf)
 		give_buffer(l, l->open.buf);
 	l->open.buf = NULL;
@@ -241,7 +269,9 @@ static void replied(struct conn *c, enum conn_op op, unsigned int tag, int error
 {
 	struct logtap *l = c->owner;
 
-	if (op == OP_READ || tag == TAG_HELLO) {
+	if (op != OP_FLUSH && (tag == TAG_ORDER || tag == TAG_REPORT)) {
+		orders_replied(&l->orders, tag, error);
+	} else if (op == OP_READ || tag == TAG_HELLO) {
 		l->got = true;
 		l->error = error;
 	} else if (op == OP_FLUSH) {
@@ -311,9 +341,36 @@ static void report_connected(const struct logtap *l)
 		 uuid_text(hub, l->session.hub), l->session.generation, l->stream->next);
 }
 
+/* From behind this record on, all of the volume that is sent is noted: what it touches is not what the sums say. */
+static void begin_sums(struct logtap *l, int i, uint64_t floor)
+{
+	const struct repagent_volume_info *v = &l->stream->volume[i].info;
+	struct sums_of_whom of = { .cfg = l->cfg, .loop = l->loop, .incarnation = l->stream->incarnation };
+
+	memcpy(of.hub, l->session.hub, sizeof(of.hub));
+	memcpy(of.group_uuid, l->session.group, sizeof(of.group_uuid));
+	memcpy(of.volume, v->name, sizeof(of.volume));
+	if (!l->sums[i])
+		l->sums[i] = calloc(1, sizeof(*l->sums[i]));
+	if (!l->sums[i] || !sums_begin(l->sums[i], &of, v->id, l->stream->volume[i].limit, floor))
+		log_warn("volume %s: there is no memory to compare it with the hub: all is sent", v->name);
+}
+
+/* A session opens: all behind its position is sent in it. */
+static void begin_all_sums(struct logtap *l)
+{
+	int i;
+
+	for (i = 0; i < REPAGENT_MAX_VOLUMES; i++)
+		if (l->stream->volume[i].info.id && l->stream->volume[i].info.image == REPAGENT_IMAGE_RESYNC)
+			begin_sums(l, i, l->stream->next - 1);
+}
+
 static int go_stream(struct logtap *l)
 {
 	report_connected(l);
+	begin_all_sums(l);
+	orders_begin(&l->orders);
 	l->answered = l->durable = l->stream->next - 1;
 	l->state = STREAM;
 	l->deadline = UINT64_MAX;
@@ -531,6 +588,8 @@ static bool begin_frame(struct logtap *l, uint64_t seq)
 	memcpy(h.group, l->known.group, sizeof(h.group));
 	frame_begin(&l->open, buf, &h);
 	l->open_records = l->open_bytes = 0;
+	l->open_since = l->loop->now;
+	l->open_urgent = false;
 	for (i = 0; i < REPAGENT_MAX_VOLUMES; i++) {
 		const struct repagent_volume_info *v = &l->stream->volume[i].info;
 		struct frame_volume fv = { .id = v->id, .sectors = v->sectors };
@@ -575,7 +634,6 @@ static bool add_record(struct logtap *l, const struct record *r)
 	else if (!frame_add_record(&l->open, &fr, r->payload))
 		return false;
 	l->open_records++;
-	l->open_bytes += r->payload_len;
 	return true;
 }
 
@@ -611,34 +669,134 @@ static bool changes_image(const struct record *r)
 	       r->type == REPAGENT_REC_RESYNC_END;
 }
 
+/* What the record says of the sums of its volume, which are shown all that is sent. */
+static void pass_sums(struct logtap *l, const struct record *r)
+{
+	struct sums *s = r->volume < 0 ? NULL : l->sums[r->volume];
+
+	if (r->volume >= 0 && r->type == REPAGENT_REC_RESYNC_BEGIN)
+		begin_sums(l, r->volume, r->seq);
+	if (!s || s->state == SUMS_OFF)
+		return;
+	switch (r->type) {
+	case REPAGENT_REC_WRITE:
+	case REPAGENT_REC_ZEROES:
+	case REPAGENT_REC_DISCARD:
+	case REPAGENT_REC_RESYNC:
+		sums_touch(s, r->offset, r->length);
+		break;
+	case REPAGENT_REC_RESYNC_END:
+	case REPAGENT_REC_VOLUME_ADD:
+	case REPAGENT_REC_VOLUME_RESIZE:
+	case REPAGENT_REC_VOLUME_REMOVE:
+		sums_end(s);
+		break;
+	default:
+		break;
+	}
+}
+
+/* Whether the ring has room enough that the stream can wait for sums: that must never end capture, nor delay a stop. */
+static int is_patient(struct logtap *l, struct sums *s)
+{
+	struct stream *st = l->stream;
+	int r;
+
+	if (!l->held)
+		l->held = l->loop->now;
+	if (l->loop->now - l->held > HOLD_MAX)
+		sums_give_up(s, "no sum came");
+	if (st->end != UINT64_MAX || s->state == SUMS_FAILED)
+		return false;
+	r = stream_refresh(st);
+	if (r < 0)
+		return r;
+	return st->info.payload_used < st->payload_size / 2 && st->info.head - st->acked < st->nr_slots / 2;
+}
+
+/*
+ * Leave out of a record what the hub has; of one of which nothing is left, only the number goes, and so of one that is
+ * to be compared, unless it is to mend what was found to differ. Return whether it is to wait, or a negative errno.
+ */
+static int leave_out(struct logtap *l, struct record *r)
+{
+	struct sums *s = r->type == REPAGENT_REC_RESYNC ? l->sums[r->volume] : NULL;
+	int wait = 0;
+
+	if (r->type == REPAGENT_REC_VERIFY && verify_sends(l->tap.verify, r))
+		r->type = REPAGENT_REC_RESYNC;
+	else if (r->type == REPAGENT_REC_VERIFY)
+		*r = (struct record){ .seq = r->seq, .volume = -1 };
+	if (s)
+		switch (sums_compare(s, r)) {
+		case SUMS_SEND:
+			break;
+		case SUMS_SAME:
+			*r = (struct record){ .seq = r->seq, .volume = -1 };
+			break;
+		case SUMS_LATER:
+			wait = is_patient(l, s);
+			break;
+		}
+	if (!wait)
+		l->held = 0;
+	return wait;
+}
+
+/*
+ * Whether the open frame is worth to be sent. One that has nothing but numbers, of what the hub had already, is only
+ * owed for the ring's sake.
+ */
+static bool is_full(const struct logtap *l)
+{
+	return l->open_bytes >= (l->open.h.nr_records ? l->frame_bytes : l->limits.bytes / 4);
+}
+
+static bool lingers(const struct logtap *l)
+{
+	return l->open.buf && !l->open.h.nr_records && l->open_bytes && !l->open_urgent &&
+	       l->stream->end == UINT64_MAX && l->loop->now - l->open_since < LINGER;
+}
+
 /*
  * Take records while there are any and the hub takes them.  Return whether the
  * stream moved, or a negative errno.
  */
 static int take(struct logtap *l)
 {
-	struct record rec;
+	struct record is, rec;
 	bool moved = false;
 	int got;
 
 	l->dry = false;
 	while (!l->conn.fault) {
-		got = stream_peek(l->stream, &rec);
+		got = stream_peek(l->stream, &is);
 		if (got < 0)
 			return got;
 		if (!got) {
 			l->dry = true;
 			break;
 		}
-		if (!l->open.buf && !begin_frame(l, rec.seq))
+		rec = is;
+		got = leave_out(l, &rec);
+		if (got < 0)
+			return got;
+		if (got || (!l->open.buf && !begin_frame(l, rec.seq)))
 			break;
 		if (add_record(l, &rec)) {
 			stream_advance(l->stream);
 			moved = true;
+			l->open_bytes += is.payload_len;
+			l->open_urgent |= is.type == REPAGENT_REC_VERIFY;
+			pass_sums(l, &rec);
+			if (verify_takes(l->tap.verify, &is))
+				compare_add(&l->compare, &is);
+			if (is.type == REPAGENT_REC_VOLUME_RESIZE)
+				compare_resized(&l->compare);
 			l->unsure |= rec.type == REPAGENT_REC_VOLUME_ADD || rec.type == REPAGENT_REC_RESYNC_BEGIN;
 			if (changes_image(&rec) && l->checkpoint == UINT64_MAX && l->cfg->checkpoint)
 				l->checkpoint = l->loop->now + l->cfg->checkpoint;
-			if (l->open_bytes < l->frame_bytes)
+			if (!is_full(l))
 				continue;
 		} else if (!l->open_records) {
 			log_err("record %" PRIu64 " fits into no frame", rec.seq);
@@ -647,7 +805,7 @@ static int take(struct logtap *l)
 		if (!send_frame(l))
 			break;
 	}
-	if (l->dry && l->open.buf && l->nr < EAGER)
+	if ((l->dry || l->held) && l->open.buf && l->nr < EAGER && !lingers(l))
 		send_frame(l);
 	return moved;
 }
@@ -672,7 +830,8 @@ static bool flush_is_due(const struct logtap *l)
 {
 	if (l->flushing || !l->waiting.records)
 		return false;
-	return (l->dry && !l->nr && !l->open.buf) || l->waiting.records >= l->limits.records ||
+	return ((l->dry || l->held) && !l->nr && (!l->open.buf || lingers(l))) ||
+	       l->waiting.records >= l->limits.records ||
 	       l->waiting.bytes >= l->limits.bytes || l->loop->now - l->since >= l->limits.ns;
 }
 
@@ -726,6 +885,19 @@ static int doubt(struct logtap *l)
 	return l->unsure;
 }
 
+/* What is asked beside the stream. */
+static void run_beside(struct logtap *l)
+{
+	unsigned int i;
+
+	compare_run(&l->compare, l->durable);
+	if (l->session.orders)
+		orders_run(&l->orders);
+	for (i = 0; i < REPAGENT_MAX_VOLUMES; i++)
+		if (l->sums[i])
+			sums_run(l->sums[i], l->durable);
+}
+
 static int stream_on(struct logtap *l)
 {
 	bool more;
@@ -734,6 +906,7 @@ static int stream_on(struct logtap *l)
 	r = timed_checkpoint(l);
 	if (r < 0)
 		return r;
+	run_beside(l);
 	do {
 		count_answered(l);
 		r = take(l);
@@ -754,6 +927,7 @@ static int stream_on(struct logtap *l)
 		if (r < 0)
 			return r;
 	} while (more && !l->conn.fault);
+	run_beside(l);	/* and so what was asked for is sent */
 	conn_update(&l->conn);
 	return 0;
 }
@@ -832,12 +1006,18 @@ static bool is_late(const struct logtap *l)
 
 static void tick(struct logtap *l)
 {
+	unsigned int i;
+
 	if (l->loop->now < l->next_tick)
 		return;
 	l->next_tick = l->loop->now + TICK;
 	if (l->cfg->timeout / 4 < TICK)
 		l->next_tick = l->loop->now + l->cfg->timeout / 4;
 	conn_tick(&l->conn);
+	conn_tick(&l->compare.conn);
+	for (i = 0; i < REPAGENT_MAX_VOLUMES; i++)
+		if (l->sums[i])
+			sums_tick(l->sums[i]);
 }
 
 /* Not all replies wake us: conn_late(). */
@@ -939,11 +1119,22 @@ static uint64_t logtap_deadline(const struct tap *tap)
 {
 	const struct logtap *l = to_logtap(tap);
 	uint64_t until = earlier(earlier(l->deadline, l->next_tick), l->next_look);
+	unsigned int i;
 
 	if (l->state == LOST && !l->marking)
 		until = earlier(until, l->next_mark);
 	if (l->state != STREAM)
 		return until;
+	for (i = 0; i < REPAGENT_MAX_VOLUMES; i++)
+		if (l->sums[i])
+			until = earlier(until, sums_deadline(l->sums[i]));
+	until = earlier(until, compare_deadline(&l->compare));
+	if (l->session.orders)
+		until = earlier(until, orders_deadline(&l->orders));
+	if (l->held)
+		until = earlier(until, l->loop->now + HOLD_LOOK);
+	if (lingers(l))
+		until = earlier(until, l->open_since + LINGER);
 	if (l->waiting.records && !l->flushing)
 		until = earlier(until, l->since + l->limits.ns);
 	if (l->unsure)
@@ -1027,11 +1218,14 @@ static void logtap_describe(const struct tap *tap, struct json_object *o)
 static void logtap_free(struct tap *tap)
 {
 	struct logtap *l = to_logtap(tap);
+	unsigned int i;
 
 	conn_close(&l->conn);
 	drop_frames(l);
 	while (l->nr_spare)
 		free(l->spare[--l->nr_spare]);
+	for (i = 0; i < REPAGENT_MAX_VOLUMES; i++)
+		free(l->sums[i]);
 	free(l->scratch);
 	free(l);
 }
@@ -1061,12 +1255,14 @@ static uint64_t at_least_one(uint64_t a, uint64_t b)
  * @cfg: the configuration, whose tap of all volumes leads to a rephub; must outlive the tap
  * @loop: the loop it lives on
  * @stream: where the records come from
+ * @verify: which of them to compare
  *
  * The caller sets tap.mark_dirty and tap.owner.
  *
  * Return: the tap, or NULL without memory.
  */
-struct tap *logtap_new(const struct config *cfg, struct loop *loop, struct stream *stream)
+struct tap *logtap_new(const struct config *cfg, struct loop *loop, struct stream *stream,
+		       struct verify *verify)
 {
 	struct logtap *l = calloc(1, sizeof(*l));
 
@@ -1074,6 +1270,13 @@ struct tap *logtap_new(const struct config *cfg, struct loop *loop, struct strea
 		return NULL;
 	l->tap.ops = &logtap_ops;
 	l->tap.kind = "log";
+	l->tap.verify = verify;
+	verify->max = REPAGENT_MAX_VERIFY;
+	l->compare = (struct compare) { .cfg = cfg, .loop = loop, .stream = stream, .verify = verify };
+	l->orders = (struct orders) {
+		.conn = &l->conn, .loop = loop, .stream = stream, .verify = verify, .tag_ask = TAG_ORDER,
+		.tag_tell = TAG_REPORT, .ending = -1,
+	};
 	l->cfg = cfg;
 	l->loop = loop;
 	l->stream = stream;

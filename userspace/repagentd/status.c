@@ -80,6 +80,7 @@ struct json_object *status_verify(const struct daemon *d, unsigned int i)
 	add_number(o, "total", size);
 	add_number(o, "left", v->state == VERIFY_DONE || v->reached > size ? 0 : size - v->reached);
 	add_number(o, "differed", v->differed);
+	add_number(o, "unrepaired", v->unrepaired);
 	add_number(o, "skipped", v->skipped);
 	add(o, "ended", is_over ? number(status_time(d, v->ended), 3) : NULL);
 	return o;

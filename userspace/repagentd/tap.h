@@ -57,7 +57,7 @@ struct tap_ops {
  * @uri:	of the hub; empty where each volume has its own
  * @connected:	the hub takes the stream
  * @why:	why it does not
- * @verify:	knows which VERIFY records to compare; NULL: they go to the hub
+ * @verify:	knows which VERIFY records to compare
  * @mark_dirty:	of whoever made the tap: have a volume, or with NULL all, read
  *		again as a whole.  Return whether it began: ops.marked tells the end
  * @owner:	for mark_dirty
@@ -75,6 +75,7 @@ struct tap {
 
 struct tap *mirror_new(const struct config *cfg, struct loop *loop, struct stream *stream,
 		       struct verify *verify);
-struct tap *logtap_new(const struct config *cfg, struct loop *loop, struct stream *stream);
+struct tap *logtap_new(const struct config *cfg, struct loop *loop, struct stream *stream,
+		       struct verify *verify);
 
 #endif /* REPAGENT_TAP_H */

@@ -26,6 +26,7 @@
 #include "verify.h"
 
 #define ASK_AGAIN	(2 * NSEC_PER_SEC)	/* a request can be dropped */
+#define COMPARED	(60 * NSEC_PER_SEC)	/* ... and so can a record that was taken */
 #define NO_ROOM		(50 * NSEC_PER_MSEC)	/* in the ring, or no stream */
 #define TRIES		3			/* then its origin cannot be read */
 #define SECTOR_SHIFT	9
@@ -49,8 +50,9 @@ void verify_init(struct verify *v)
  * @s: the stream, refreshed
  * @volumes: bit i: the volume at index i of the stream
  * @rate: bytes a second, 0: no limit
+ * @from: byte to begin with
  */
-void verify_start(struct verify *v, const struct stream *s, uint64_t volumes, uint64_t rate)
+void verify_start(struct verify *v, const struct stream *s, uint64_t volumes, uint64_t rate, uint64_t from)
 {
 	unsigned int i;
 
@@ -64,6 +66,7 @@ void verify_start(struct verify *v, const struct stream *s, uint64_t volumes, ui
 		v->volume[i] = (struct verify_volume) {
 			.state = VERIFY_WAITING,
 			.id = s->volume[i].info.id,
+			.reached = from - from % v->max,
 			.torn = v->volume[i].torn ||
 				s->volume[i].info.image == REPAGENT_IMAGE_RESYNC,
 		};
@@ -122,6 +125,7 @@ static int ask(struct verify *v, struct verify_chunk *c, struct stream *s, uint6
 	c->asked = now;
 	c->head = s->info.head;
 	c->tries++;
+	c->taken = c->again = false;
 	return 0;
 }
 
@@ -156,7 +160,7 @@ static int run_chunk(struct verify *v, struct verify_chunk *c, struct stream *s,
 		c->length = 0;		/* the volume has shrunk */
 	if (c->length) {
 		/* All that was there when it was asked for has come, but it has not. */
-		if (now - c->asked < ASK_AGAIN || s->acked + 1 < c->head)
+		if (!c->again && (now - c->asked < (c->taken ? COMPARED : ASK_AGAIN) || s->acked + 1 < c->head))
 			return true;
 		if (c->tries < TRIES) {
 			r = ask(v, c, s, now);
@@ -284,6 +288,24 @@ static struct verify_chunk *find_chunk(struct verify *v, const struct record *re
 	return NULL;
 }
 
+/* The chunk of a record, of the comparison that is under way. */
+static struct verify_chunk *chunk_of(struct verify *v, const struct record *rec)
+{
+	return rec->volume >= 0 && rec->volume == v->now ? find_chunk(v, rec) : NULL;
+}
+
+/**
+ * verify_sends - is a record to be sent, as what the hub lacks?
+ * @v: the group's
+ * @rec: a VERIFY record that verify_takes() was not yet told of
+ */
+bool verify_sends(const struct verify *v, const struct record *rec)
+{
+	const struct verify_chunk *c = chunk_of((struct verify *)(uintptr_t)v, rec);
+
+	return c && c->repair && rec->seq >= v->floor;
+}
+
 /**
  * verify_takes - the tap takes a record
  * @v: the group's
@@ -294,6 +316,7 @@ static struct verify_chunk *find_chunk(struct verify *v, const struct record *re
 bool verify_takes(struct verify *v, const struct record *rec)
 {
 	bool fresh = rec->seq > v->high;
+	struct verify_chunk *c;
 
 	if (!fresh)
 		return false;
@@ -310,8 +333,10 @@ bool verify_takes(struct verify *v, const struct record *rec)
 		v->volume[rec->volume].torn = false;
 		return false;
 	case REPAGENT_REC_VERIFY:
-		return rec->volume == v->now && rec->seq >= v->floor && !v->volume[rec->volume].torn &&
-		       find_chunk(v, rec);
+		c = rec->seq >= v->floor && !v->volume[rec->volume].torn ? chunk_of(v, rec) : NULL;
+		if (c)
+			c->taken = true;
+		return c;
 	default:
 		return false;
 	}
@@ -325,13 +350,54 @@ bool verify_takes(struct verify *v, const struct record *rec)
  */
 void verify_compared(struct verify *v, const struct record *rec, uint64_t differed)
 {
-	struct verify_chunk *c = rec->volume >= 0 && rec->volume == v->now ? find_chunk(v, rec) : NULL;
+	struct verify_chunk *c = chunk_of(v, rec);
 
 	if (!c)
 		return;		/* it was stopped meanwhile */
 	v->volume[v->now].differed += differed;
 	c->length = 0;
 	note_progress(v);
+	v->deadline = 0;
+}
+
+/**
+ * verify_differs - a record has been compared, and the replica is to be mended by another one of the same range
+ * @v: the group's
+ * @rec: the record
+ * @differed: bytes that were different
+ *
+ * Return: false if it was sent already, and differs still; then that is all.
+ */
+bool verify_differs(struct verify *v, const struct record *rec, uint64_t differed)
+{
+	struct verify_chunk *c = chunk_of(v, rec);
+
+	if (!c)
+		return true;
+	if (c->repair) {
+		v->volume[v->now].unrepaired += differed;
+		verify_compared(v, rec, 0);
+		return false;
+	}
+	v->volume[v->now].differed += differed;
+	c->repair = c->again = true;
+	c->tries = 0;
+	v->deadline = 0;
+	return true;
+}
+
+/**
+ * verify_again - a record that was taken cannot be compared; perhaps another one of the same range can
+ * @v: the group's
+ * @rec: the record
+ */
+void verify_again(struct verify *v, const struct record *rec)
+{
+	struct verify_chunk *c = chunk_of(v, rec);
+
+	if (!c)
+		return;
+	c->taken = false;
 	v->deadline = 0;
 }
 

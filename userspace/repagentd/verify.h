@@ -19,15 +19,16 @@ enum verify_state {
  * struct verify_volume - a volume's last comparison.
  * @id:		of the volume when it began
  * @torn:	the stream is between this volume's RESYNC_BEGIN and RESYNC_END
- * @reached, @differed, @skipped: bytes: done, different (whole sectors), and
- *		not to be read from the origin
+ * @reached, @differed, @skipped: bytes: done, different (whole sectors, or whole
+ *		blocks of a rephub's sums), and not to be read from the origin
+ * @unrepaired:	bytes of those that differed and do so still, though sent again
  * @ended:	ns of CLOCK_MONOTONIC
  */
 struct verify_volume {
 	enum verify_state state;
 	uint16_t id;
 	bool torn;
-	uint64_t reached, differed, skipped;
+	uint64_t reached, differed, skipped, unrepaired;
 	uint64_t ended;
 };
 
@@ -35,12 +36,16 @@ struct verify_volume {
  * struct verify_chunk - a range that the kernel was asked for; @length 0: none.
  * @asked:	when, ns
  * @head:	the ring's head then
+ * @taken:	its record came, and is being compared
+ * @again:	ask once more at once
+ * @repair:	it differed: its next record is to be sent, and compared then
  */
 struct verify_chunk {
 	uint64_t offset, length;
 	uint64_t asked;
 	uint64_t head;
 	unsigned int tries;
+	bool taken, again, repair;
 };
 
 /*
@@ -71,12 +76,15 @@ struct verify {
 };
 
 void verify_init(struct verify *v);
-void verify_start(struct verify *v, const struct stream *s, uint64_t volumes, uint64_t rate);
+void verify_start(struct verify *v, const struct stream *s, uint64_t volumes, uint64_t rate, uint64_t from);
 void verify_stop(struct verify *v, uint64_t now);
 bool verify_busy(const struct verify *v);
 int verify_run(struct verify *v, struct stream *s, bool connected, uint64_t now);
+bool verify_sends(const struct verify *v, const struct record *rec);
 bool verify_takes(struct verify *v, const struct record *rec);
 void verify_compared(struct verify *v, const struct record *rec, uint64_t differed);
+bool verify_differs(struct verify *v, const struct record *rec, uint64_t differed);
+void verify_again(struct verify *v, const struct record *rec);
 const char *verify_state_name(enum verify_state state);
 
 #endif /* REPAGENT_VERIFY_H */

@@ -185,3 +185,29 @@ void forget(void *owner, struct call *call, struct json_object *arguments)
 	else
 		call_return(call, NULL);
 }
+
+static void have_verified(struct hub *hub, struct call *call, struct json_object *arguments, bool stop)
+{
+	const char *group = get_text(arguments, "group");
+	char reason[HUB_REASON_MAX] = "";
+	int err;
+
+	err = hub_verify(hub, group, get(arguments, "volume") ? get_text(arguments, "volume") : NULL, stop,
+			 get_number(arguments, "rate"), reason);
+	if (err)
+		fail(call, err, group, reason);
+	else
+		call_return(call, NULL);
+}
+
+/** verify - have volumes compared with their source */
+void verify(void *owner, struct call *call, struct json_object *arguments)
+{
+	have_verified(owner, call, arguments, false);
+}
+
+/** stop_verify - ... no longer */
+void stop_verify(void *owner, struct call *call, struct json_object *arguments)
+{
+	have_verified(owner, call, arguments, true);
+}

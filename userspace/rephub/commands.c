@@ -28,6 +28,9 @@ static void add_group(void *data, const struct hub_group_info *g)
 	put_time(o, "fenced-since", g->fenced_since);
 	put_time(o, "commit-at", g->commit_at);
 	put_number(o, "live-users", g->live_users);
+	put_time(o, "verified", g->verified);
+	put_number(o, "differed", g->differed);
+	put_number(o, "unrepaired", g->unrepaired);
 	put_text(o, "trouble", g->trouble);
 	json_object_array_add(data, o);
 }
@@ -53,6 +56,21 @@ static void query_hub(void *owner, struct call *call, struct json_object *argume
 	call_return(call, o);
 }
 
+static struct json_object *verify_object(const struct hub_verify_info *v)
+{
+	struct json_object *o = json_object_new_object();
+
+	put_text(o, "state", v->state);
+	put_time(o, "wanted", v->wanted);
+	put_time(o, "ended", v->ended);
+	put_number(o, "reached", v->reached);
+	put_number(o, "rate", v->rate);
+	put_number(o, "differed", v->differed);
+	put_number(o, "unrepaired", v->unrepaired);
+	put_number(o, "skipped", v->skipped);
+	return o;
+}
+
 static void add_volume(void *data, const struct hub_volume_info *v)
 {
 	struct json_object *o = json_object_new_object();
@@ -62,6 +80,7 @@ static void add_volume(void *data, const struct hub_volume_info *v)
 	put_bool(o, "removed", v->removed);
 	put_bool(o, "usable", !v->state);
 	put_text(o, "why", v->state);
+	json_object_object_add(o, "verify", verify_object(&v->verify));
 	json_object_array_add(data, o);
 }
 
@@ -168,6 +187,18 @@ static const struct argument failover_arguments[] = {
 	{ NULL, ARG_END, false }
 };
 
+static const struct argument verify_arguments[] = {
+	{ "group", ARG_NAME, true },
+	{ "volume", ARG_NAME, false },
+	{ "rate", ARG_COUNT, false },
+	{ NULL, ARG_END, false }
+};
+static const struct argument stop_verify_arguments[] = {
+	{ "group", ARG_NAME, true },
+	{ "volume", ARG_NAME, false },
+	{ NULL, ARG_END, false }
+};
+
 static const struct argument changed_arguments[] = {
 	{ "group", ARG_NAME, true },
 	{ "volume", ARG_NAME, true },
@@ -194,6 +225,8 @@ const struct command hub_commands[] = {
 	{ "failover", failover_arguments, failover },
 	{ "commit", group_argument, commit },
 	{ "rollback", group_argument, rollback },
+	{ "verify", verify_arguments, verify },
+	{ "stop-verify", stop_verify_arguments, stop_verify },
 	{ "query-changed", changed_arguments, query_changed },
 	{ NULL, NULL, NULL }
 };

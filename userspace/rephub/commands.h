@@ -20,6 +20,8 @@ void query_events(void *owner, struct call *call, struct json_object *arguments)
 void query_retention(void *owner, struct call *call, struct json_object *arguments);
 void set_retention(void *owner, struct call *call, struct json_object *arguments);
 void forget(void *owner, struct call *call, struct json_object *arguments);
+void verify(void *owner, struct call *call, struct json_object *arguments);
+void stop_verify(void *owner, struct call *call, struct json_object *arguments);
 
 /* recovery.c */
 void query_tests(void *owner, struct call *call, struct json_object *arguments);

@@ -59,6 +59,9 @@ struct failover {
 };
 
 struct overlay;
+struct order;
+struct verify_report;
+struct verify_state;
 
 /* struct tested - what became of a test that was made at a point: @text. */
 struct tested {
@@ -91,6 +94,7 @@ struct tested {
  * @torn:	the journal was damaged at the start, so that live may lack what it had
  * @live:	takes the writes of the fail-over VM; NULL: there are none
  * @tests:	see scratch.c
+ * @verify:	see verify.c; NULL of a test
  */
 struct group {
 	struct hub *hub;
@@ -124,6 +128,7 @@ struct group {
 	uint64_t hold;
 	struct overlay *live;
 	LIST_HEAD(test_list, test) tests;
+	struct verify_state *verify;
 };
 
 /*
@@ -206,6 +211,14 @@ struct hub_retention retention_of(const struct group *g);
 
 /* space.c */
 void space_measure(struct group *g);
+
+/* verify.c */
+bool verify_open(struct group *g, char *error);
+void verify_close(struct group *g);
+void verify_tend(struct group *g);
+void verify_order(const struct group *g, struct order *o);
+void verify_report(struct group *g, const struct verify_report *r);
+void verify_info(const struct group *g, unsigned int i, struct hub_verify_info *info);
 
 /* forget.c */
 bool remove_tree(int dir, const char *name, unsigned int depth);

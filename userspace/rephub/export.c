@@ -5,7 +5,8 @@
  * The NBD server's workers must not wait for disks.  So what may do that (reads,
  * flushes, and all writes to a test's or a fail-over's volumes) is done by a few threads of our own; a frame of the log is only
  * written to the page cache, and must be taken in the order in which it came: that
- * is done at once.
+ * is done at once.  Sums have threads that do nothing else, for each takes the
+ * reading of a MiB and more, and a FLUSH is not to wait for that.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -26,13 +27,14 @@ _Static_assert(HUB_REASON_MAX <= NBDS_REASON_MAX, "a reason fits into a request"
 static const char *const disk_contexts[] = { "base:allocation" };
 
 /*
- * struct export - one of the three is there.
+ * struct export - one of the four is there.
  * @writer:	of a disk
  */
 struct export {
 	struct hub_session *session;
 	struct hub_view *view;
 	struct hub_disk *disk;
+	struct hub_sums *sums;
 	struct hub_writer writer;
 };
 
@@ -44,12 +46,25 @@ struct job {
 
 _Static_assert(sizeof(struct job) <= sizeof(((struct nbds_request *)0)->scratch), "a request has room for its job");
 
-static pthread_mutex_t jobs_lock = PTHREAD_MUTEX_INITIALIZER;	/* guards the list and jobs_end */
-static pthread_cond_t jobs_more = PTHREAD_COND_INITIALIZER;
-static STAILQ_HEAD(job_list, job) jobs = STAILQ_HEAD_INITIALIZER(jobs);
-static bool jobs_end;
-static pthread_t *jobs_thread;
-static unsigned int nr_threads;
+/*
+ * struct pool - threads that may wait, and what they are to do
+ * @lock:	guards @jobs and @end
+ */
+struct pool {
+	pthread_mutex_t lock;
+	pthread_cond_t more;
+	STAILQ_HEAD(pool_jobs, job) jobs;
+	bool end;
+	pthread_t *thread;
+	unsigned int nr;
+};
+
+#define POOL(name) { \
+	.lock = PTHREAD_MUTEX_INITIALIZER, .more = PTHREAD_COND_INITIALIZER, .jobs = STAILQ_HEAD_INITIALIZER(name.jobs), \
+}
+#define SUM_THREADS	2u
+
+static struct pool jobs = POOL(jobs), sums_jobs = POOL(sums_jobs);
 
 /* The server asks whether a peer may open an export right before it opens it, in the same thread. */
 static __thread char peer_address[64];
@@ -84,12 +99,26 @@ static int carry_out_on_disk(const struct export *e, struct nbds_request *rq)
 	return err || !rq->fua ? err : hub_disk_flush(d, rq->reason);
 }
 
+static int carry_out_on_sums(struct hub_sums *s, struct nbds_request *rq)
+{
+	bool hole = false;
+	int err;
+
+	if (rq->op == NBDS_WRITE)
+		return hub_sums_want(s, rq->offset, rq->buf, rq->length, rq->reason);
+	err = hub_sums_read(s, rq->offset, rq->buf, rq->length, &hole, rq->reason);
+	rq->hole = hole;
+	return err;
+}
+
 static void carry_out(struct export *e, struct nbds_request *rq)
 {
 	uint64_t next;
 	int err;
 
-	if (e->disk) {
+	if (e->sums) {
+		err = carry_out_on_sums(e->sums, rq);
+	} else if (e->disk) {
 		err = carry_out_on_disk(e, rq);
 	} else if (e->session && rq->op == NBDS_FLUSH) {
 		err = hub_session_flush(e->session, rq->reason);
@@ -107,40 +136,56 @@ static void carry_out(struct export *e, struct nbds_request *rq)
 
 static void *jobs_run(void *arg)
 {
+	struct pool *p = arg;
 	struct export *e;
 	struct job *j;
 
-	(void)arg;
-	pthread_mutex_lock(&jobs_lock);
+	pthread_mutex_lock(&p->lock);
 	for (;;) {
-		while (STAILQ_EMPTY(&jobs) && !jobs_end)
-			pthread_cond_wait(&jobs_more, &jobs_lock);
-		j = STAILQ_FIRST(&jobs);
+		while (STAILQ_EMPTY(&p->jobs) && !p->end)
+			pthread_cond_wait(&p->more, &p->lock);
+		j = STAILQ_FIRST(&p->jobs);
 		if (!j)
 			break;
-		STAILQ_REMOVE_HEAD(&jobs, link);
-		pthread_mutex_unlock(&jobs_lock);
+		STAILQ_REMOVE_HEAD(&p->jobs, link);
+		pthread_mutex_unlock(&p->lock);
 		e = j->export;
 		carry_out(e, request_of(j));
-		pthread_mutex_lock(&jobs_lock);
+		pthread_mutex_lock(&p->lock);
 	}
-	pthread_mutex_unlock(&jobs_lock);
+	pthread_mutex_unlock(&p->lock);
 	return NULL;
+}
+
+static bool pool_start(struct pool *p, unsigned int threads)
+{
+	p->thread = calloc(threads, sizeof(*p->thread));
+	for (p->nr = 0; p->thread && p->nr < threads; p->nr++)
+		if (pthread_create(&p->thread[p->nr], NULL, jobs_run, p))
+			break;
+	return p->nr;
+}
+
+static void pool_stop(struct pool *p)
+{
+	pthread_mutex_lock(&p->lock);
+	p->end = true;
+	pthread_cond_broadcast(&p->more);
+	pthread_mutex_unlock(&p->lock);
+	while (p->nr)
+		pthread_join(p->thread[--p->nr], NULL);
+	free(p->thread);
 }
 
 /**
  * exports_start - start the threads that may wait
- * @threads: so many
+ * @threads: so many, and those for sums
  *
- * Return: false if not even one can be started.
+ * Return: false if not even one of each can be started.
  */
 bool exports_start(unsigned int threads)
 {
-	jobs_thread = calloc(threads, sizeof(*jobs_thread));
-	for (nr_threads = 0; jobs_thread && nr_threads < threads; nr_threads++)
-		if (pthread_create(&jobs_thread[nr_threads], NULL, jobs_run, NULL))
-			break;
-	return nr_threads;
+	return pool_start(&jobs, threads) && pool_start(&sums_jobs, SUM_THREADS);
 }
 
 /**
@@ -148,18 +193,13 @@ bool exports_start(unsigned int threads)
  */
 void exports_stop(void)
 {
-	pthread_mutex_lock(&jobs_lock);
-	jobs_end = true;
-	pthread_cond_broadcast(&jobs_more);
-	pthread_mutex_unlock(&jobs_lock);
-	while (nr_threads)
-		pthread_join(jobs_thread[--nr_threads], NULL);
-	free(jobs_thread);
+	pool_stop(&jobs);
+	pool_stop(&sums_jobs);
 }
 
 /* ---- names --------------------------------------------------------------- */
 
-enum kind { KIND_LOG, KIND_VIEW, KIND_LIVE, KIND_TEST, KIND_NONE };
+enum kind { KIND_LOG, KIND_VIEW, KIND_LIVE, KIND_TEST, KIND_SUMS, KIND_NONE };
 
 /*
  * struct parts - of an export's name
@@ -189,10 +229,10 @@ static bool take_name(char *to, const char *from, ptrdiff_t len)
 	return frame_name_ok(to);
 }
 
-/* log/GROUP, view/GROUP/VOLUME@POINT, live/GROUP/VOLUME[@TOKEN] or test/ID/VOLUME[@TOKEN]? */
+/* log/GROUP, view/GROUP/VOLUME@POINT, live/GROUP/VOLUME[@TOKEN], test/ID/VOLUME[@TOKEN] or sums/GROUP/VOLUME? */
 static bool split(const char *name, struct parts *p)
 {
-	static const char *const kinds[] = { "log/", "view/", "live/", "test/" };
+	static const char *const kinds[] = { "log/", "view/", "live/", "test/", "sums/" };
 	const char *slash, *end;
 
 	*p = (struct parts){ .kind = KIND_LOG };
@@ -207,7 +247,7 @@ static bool split(const char *name, struct parts *p)
 	if (!slash)
 		return false;
 	end = slash + strcspn(slash, "@");
-	if (p->kind == KIND_VIEW ? !*end || !end[1] : *end && !take_token(&p->token, end + 1))
+	if (p->kind == KIND_VIEW ? !*end || !end[1] : *end && (p->kind == KIND_SUMS || !take_token(&p->token, end + 1)))
 		return false;
 	p->point = p->kind == KIND_VIEW ? end + 1 : NULL;
 	return take_name(p->group, name, slash - name) && take_name(p->volume, slash + 1, end - slash - 1);
@@ -279,7 +319,7 @@ static bool exports_list(void *data, unsigned int index, char *name, size_t size
 
 /*
  * A rule for GROUP allows its log, all its volumes, and to write those of its tests and its fail-over; one for
- * GROUP/VOLUME the views of that.
+ * GROUP/VOLUME the views of that, and its sums.
  */
 static bool exports_allowed(void *data, const struct nbds_peer *peer, const char *name,
 			    char *reason, size_t size)
@@ -292,7 +332,7 @@ static bool exports_allowed(void *data, const struct nbds_peer *peer, const char
 		 peer->nr_names ? " at " : "", peer->address);
 	if (!split(name, &p) || (p.kind == KIND_TEST && !hub_test_group(x->hub, p.group, p.group)))
 		return true;	/* and so it does not exist */
-	snprintf(what, sizeof(what), "%s/%s", p.group, p.kind == KIND_VIEW ? p.volume : "");
+	snprintf(what, sizeof(what), "%s/%s", p.group, p.kind == KIND_VIEW || p.kind == KIND_SUMS ? p.volume : "");
 	return access_allows(&x->access, peer, what, reason, size);
 }
 
@@ -349,6 +389,15 @@ static void describe_disk(struct nbds_info *info, const struct hub_disk *d, cons
 		 p->kind == KIND_LIVE ? "group" : "test", p->group, hub_disk_incarnation(d));
 }
 
+static void describe_sums(struct nbds_info *info, const struct hub_sums *s, const struct parts *p)
+{
+	info->size = hub_sums_size(s);
+	info->min_block = 1;
+	info->preferred_block = 4096;
+	info->can_flush = true;
+	snprintf(info->description, sizeof(info->description), "sums of %s/%s", p->group, p->volume);
+}
+
 static void *exports_open(void *data, const char *name, struct nbds_info *info, char *reason, size_t size)
 {
 	char why[HUB_REASON_MAX];
@@ -357,7 +406,7 @@ static void *exports_open(void *data, const char *name, struct nbds_info *info, 
 	struct parts p;
 
 	if (!split(name, &p)) {
-		snprintf(reason, size, "expected log/GROUP, view/GROUP/VOLUME@POINT, live/GROUP/VOLUME or test/ID/VOLUME");
+		snprintf(reason, size, "expected log/GROUP, view/GROUP/VOLUME@POINT, live/GROUP/VOLUME, test/ID/VOLUME or sums/GROUP/VOLUME");
 		return NULL;
 	}
 	e = calloc(1, sizeof(*e));
@@ -368,6 +417,8 @@ static void *exports_open(void *data, const char *name, struct nbds_info *info, 
 		e->view = hub_view_open(x->hub, p.group, p.volume, p.point, why);
 	else if (e && p.kind == KIND_LIVE)
 		e->disk = hub_live_open(x->hub, p.group, p.volume, why);
+	else if (e && p.kind == KIND_SUMS)
+		e->sums = hub_sums_open(x->hub, p.group, p.volume, peer_address, why);
 	else if (e)
 		e->disk = hub_test_open(x->hub, p.group, p.volume, why);
 	if (e && e->disk && hub_disk_displaced(e->disk, p.token, why)) {
@@ -376,7 +427,7 @@ static void *exports_open(void *data, const char *name, struct nbds_info *info, 
 	}
 	if (e && e->view)
 		hub_view_for(e->view, peer_address);
-	if (!e || (!e->session && !e->view && !e->disk)) {
+	if (!e || (!e->session && !e->view && !e->disk && !e->sums)) {
 		snprintf(reason, size, "%s", why);
 		free(e);
 		return NULL;
@@ -384,6 +435,8 @@ static void *exports_open(void *data, const char *name, struct nbds_info *info, 
 	e->writer = (struct hub_writer){ .client = atomic_fetch_add(&clients, 1) + 1, .token = p.token };
 	if (e->session)
 		describe_log(info, p.group);
+	else if (e->sums)
+		describe_sums(info, e->sums, &p);
 	else if (e->view)
 		describe_view(info, e->view, p.group, p.volume, p.point);
 	else
@@ -399,6 +452,8 @@ static void exports_close(void *export)
 		hub_session_free(e->session);
 	else if (e->view)
 		hub_view_close(e->view);
+	else if (e->sums)
+		hub_sums_close(e->sums);
 	else
 		hub_disk_close(e->disk);
 	free(e);
@@ -422,6 +477,7 @@ static void exports_submit(void *export, struct nbds_request *rq)
 {
 	struct job *j = (struct job *)(void *)rq->scratch;
 	struct export *e = export;
+	struct pool *p = e->sums ? &sums_jobs : &jobs;
 
 	switch (rq->op) {
 	case NBDS_WRITE:
@@ -433,7 +489,7 @@ static void exports_submit(void *export, struct nbds_request *rq)
 		disk_status(e, rq);
 		return;
 	case NBDS_FLUSH:
-		if (e->view) {
+		if (e->view || e->sums) {
 			nbds_complete(rq, 0);
 			return;
 		}
@@ -442,10 +498,10 @@ static void exports_submit(void *export, struct nbds_request *rq)
 		break;
 	}
 	j->export = e;
-	pthread_mutex_lock(&jobs_lock);
-	STAILQ_INSERT_TAIL(&jobs, j, link);
-	pthread_cond_signal(&jobs_more);
-	pthread_mutex_unlock(&jobs_lock);
+	pthread_mutex_lock(&p->lock);
+	STAILQ_INSERT_TAIL(&p->jobs, j, link);
+	pthread_cond_signal(&p->more);
+	pthread_mutex_unlock(&p->lock);
 }
 
 static bool exports_gone(void *export, char *reason, size_t size)
@@ -453,7 +509,7 @@ static bool exports_gone(void *export, char *reason, size_t size)
 	struct export *e = export;
 	char why[HUB_REASON_MAX];
 
-	if (e->view || !(e->session ? hub_session_over(e->session, why) : hub_disk_over(e->disk, why)))
+	if (e->view || e->sums || !(e->session ? hub_session_over(e->session, why) : hub_disk_over(e->disk, why)))
 		return false;
 	snprintf(reason, size, "%s", why);
 	return true;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The hub's exports for the NBD server: log/GROUP, view/GROUP/VOLUME@POINT, live/GROUP/VOLUME, test/ID/VOLUME. */
+/* The hub's exports for the NBD server: log/GROUP, view/GROUP/VOLUME@POINT, live/GROUP/VOLUME, test/ID/VOLUME,
+ * sums/GROUP/VOLUME. */
 #ifndef REPHUB_EXPORT_H
 #define REPHUB_EXPORT_H
 

@@ -10,6 +10,7 @@
  *	groups/NAME/mark	up to where the journal was durable, at least
  *	groups/NAME/journal/	segments and their indexes
  *	groups/NAME/base/	a sparse file for each volume
+ *	groups/NAME/verify/	what came of comparing each volume
  */
 #include <dirent.h>
 #include <errno.h>
@@ -138,6 +139,7 @@ void hub_options_init(struct hub_options *o)
 	o->create = true;
 	o->segment = UINT64_C(256) << 20;
 	o->keep.bytes = UINT64_C(64) << 30;
+	o->verify_rate = UINT64_C(10) << 20;
 }
 
 static bool open_dir(int at, const char *name, int *fd, char *error)
@@ -373,6 +375,7 @@ void hub_tend(struct hub *hub)
 			space_measure(g);
 		pthread_mutex_unlock(&g->lock);
 		failover_tend(g);
+		verify_tend(g);
 		fold_some(g);
 	}
 	forget_sweep(hub);

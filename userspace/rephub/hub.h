@@ -20,6 +20,7 @@ struct hub;
 struct group;
 struct hub_session;
 struct hub_view;
+struct hub_sums;
 struct hub_disk;
 
 /*
@@ -39,6 +40,8 @@ struct hub_retention {
  * @create:	a group that does not exist is created at its first HELLO
  * @segment:	bytes of a segment of the journal
  * @keep:	of journal, for each group that nothing else was said of
+ * @verify_every: volumes are compared with their source this often, ns; 0: by command alone
+ * @verify_rate: ... at so many bytes a second; 0: no limit
  * @log:	takes a line, in any thread
  * @step:	told of each durable step of a fail-over, and its end, so that tests can end the hub there;
  *		may be NULL
@@ -47,6 +50,7 @@ struct hub_options {
 	bool create;
 	uint64_t segment;
 	struct hub_retention keep;
+	uint64_t verify_every, verify_rate;
 	void (*log)(void *data, int priority, const char *line);
 	void (*step)(void *data, const char *what);
 	void *data;
@@ -77,6 +81,13 @@ int hub_view_read(struct hub_view *v, uint64_t offset, void *buf, size_t len, ch
 bool hub_view_next(struct hub_view *v, uint64_t offset, uint64_t end, uint64_t *next);
 void hub_view_for(struct hub_view *v, const char *who);
 void hub_view_close(struct hub_view *v);
+
+/* sums.c: what a volume has, without its data */
+struct hub_sums *hub_sums_open(struct hub *hub, const char *group, const char *volume, const char *peer, char *reason);
+uint64_t hub_sums_size(const struct hub_sums *s);
+int hub_sums_want(struct hub_sums *s, uint64_t offset, const void *buf, size_t len, char *reason);
+int hub_sums_read(struct hub_sums *s, uint64_t offset, void *buf, size_t len, bool *hole, char *reason);
+void hub_sums_close(struct hub_sums *s);
 
 /* overlay.c: volumes that can be written */
 uint64_t hub_disk_size(const struct hub_disk *d);
@@ -162,13 +173,37 @@ struct hub_group_info {
 	uint64_t commit_at;
 	bool live;				/* live/GROUP/VOLUME can be opened */
 	unsigned int live_users;		/* ... and was, so many times */
+	uint64_t verified;			/* all volumes were compared since; 0: not all were */
+	uint64_t differed, unrepaired;		/* bytes that were found then */
 };
+
+/* verify.c: whether volumes are what their source has */
+enum hub_verify_state {
+	HUB_VERIFY_NEVER, HUB_VERIFY_WANTED, HUB_VERIFY_RUNNING, HUB_VERIFY_DONE, HUB_VERIFY_STOPPED,
+	HUB_VERIFY_NR_STATES
+};
+
+/*
+ * struct hub_verify_info - the last comparison
+ * @state:	a word
+ * @wanted, @ended: when, 0: never; @ended may be of the one before
+ * @reached, @differed, @unrepaired, @skipped: bytes, see struct verify_report
+ * @rate:	bytes a second; 0: no limit
+ */
+struct hub_verify_info {
+	const char *state;
+	uint64_t wanted, ended, rate;
+	uint64_t reached, differed, unrepaired, skipped;
+};
+
+int hub_verify(struct hub *hub, const char *group, const char *volume, bool stop, uint64_t rate, char *reason);
 
 struct hub_volume_info {
 	const char *group, *name;
 	uint64_t sectors;
 	bool removed;
 	const char *state;			/* NULL: it can be viewed */
+	struct hub_verify_info verify;
 };
 
 /*

@@ -20,6 +20,26 @@ static uint64_t base_bytes(const struct group *g)
 	return sum;
 }
 
+/* What the last comparisons of all volumes together say. */
+static void sum_up(struct hub_group_info *info, const struct group *g)
+{
+	struct hub_verify_info v;
+	unsigned int i;
+
+	info->verified = g->now.nr ? UINT64_MAX : 0;
+	for (i = 0; i < g->now.nr; i++) {
+		if (g->now.volume[i].removed)
+			continue;
+		verify_info(g, i, &v);
+		if (v.ended < info->verified)
+			info->verified = v.ended;
+		info->differed += v.differed;
+		info->unrepaired += v.unrepaired;
+	}
+	if (info->verified == UINT64_MAX)
+		info->verified = 0;
+}
+
 static const char *const states[FAILOVER_NR_STATES] = {
 	[FAILOVER_NONE]		= "none",
 	[FAILOVER_LIVE]		= "live",
@@ -56,6 +76,7 @@ static void fill(struct hub_group_info *info, const struct group *g)
 	info->failover = states[g->failover.state];
 	info->fenced_since = g->failover.since;
 	info->commit_at = g->failover.commit_at;
+	sum_up(info, g);
 	info->live = g->live && !g->live->over;
 	info->live_users = g->live ? overlay_users(g->live) : 0;
 }
@@ -102,6 +123,7 @@ bool hub_volumes(struct hub *hub, const char *group,
 {
 	struct replay *r = malloc(sizeof(*r));
 	struct group *g = hub_find(hub, group);
+	struct hub_verify_info verify[REPAGENT_MAX_VOLUMES];
 	struct hub_volume_info info;
 	unsigned int i;
 	bool ok = g && r;
@@ -109,11 +131,13 @@ bool hub_volumes(struct hub *hub, const char *group,
 	if (ok) {
 		pthread_mutex_lock(&g->lock);
 		ok = !g->forgotten && hubgroup_state(g, g->durable.id, r);
+		for (i = 0; ok && i < r->nr; i++)
+			verify_info(g, i, &verify[i]);
 		pthread_mutex_unlock(&g->lock);
 	}
 	for (i = 0; ok && i < r->nr; i++) {
 		info = (struct hub_volume_info){ g->name, r->volume[i].name, r->volume[i].sectors,
-						 r->volume[i].removed, replay_state(&r->volume[i]) };
+						 r->volume[i].removed, replay_state(&r->volume[i]), verify[i] };
 		each(data, &info);
 	}
 	free(r);

@@ -51,6 +51,9 @@ static const char usage_text[] =
 "                              into the base (64G; 0: no limit)\n"
 "      --keep-time DURATION    the same by age (0: no limit)\n"
 "      --segment SIZE          of the journal's files (256M)\n"
+"      --verify-every DURATION each volume is compared with its source this often,\n"
+"                              such as 30d (0: by command alone)\n"
+"      --verify-rate SIZE      ... of each group so much a second (10M; 0: no limit)\n"
 "      --connections N         at most so many at a time (1024)\n"
 "      --control PATH          of the socket of rephubctl (DIR/control)\n"
 "      --workers N             threads of the network (the processors, at most 4)\n"
@@ -62,7 +65,7 @@ static const char usage_text[] =
 
 enum option_id {
 	OPT_TLS = 256, OPT_ALLOW, OPT_NO_CREATE, OPT_KEEP, OPT_KEEP_TIME, OPT_SEGMENT, OPT_CONNECTIONS,
-	OPT_WORKERS, OPT_CONTROL,
+	OPT_WORKERS, OPT_CONTROL, OPT_EVERY, OPT_RATE,
 };
 
 static const struct option options[] = {
@@ -74,6 +77,8 @@ static const struct option options[] = {
 	{ "keep",		required_argument, NULL, OPT_KEEP },
 	{ "keep-time",		required_argument, NULL, OPT_KEEP_TIME },
 	{ "segment",		required_argument, NULL, OPT_SEGMENT },
+	{ "verify-every",	required_argument, NULL, OPT_EVERY },
+	{ "verify-rate",	required_argument, NULL, OPT_RATE },
 	{ "connections",	required_argument, NULL, OPT_CONNECTIONS },
 	{ "workers",		required_argument, NULL, OPT_WORKERS },
 	{ "control",		required_argument, NULL, OPT_CONTROL },
@@ -156,6 +161,13 @@ static void parse_options(int argc, char **argv)
 			break;
 		case OPT_SEGMENT:
 			cfg.hub.segment = size_of("segment", optarg, SEGMENT_LEAST, SEGMENT_MOST);
+			break;
+		case OPT_EVERY:
+			if (!parse_duration(optarg, &cfg.hub.verify_every))
+				usage_error("--verify-every '%s': expected a duration such as 7d or 30d", optarg);
+			break;
+		case OPT_RATE:
+			cfg.hub.verify_rate = size_of("verify-rate", optarg, 0, UINT64_MAX);
 			break;
 		case OPT_CONNECTIONS:
 			cfg.server.connections = count("connections", optarg, 100000);

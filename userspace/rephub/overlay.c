@@ -117,14 +117,14 @@ static bool open_disk(struct overlay *o, const char *name, uint16_t id, struct g
 
 	d->overlay = o;
 	d->id = id;
-	d->top = view_open(o->to, name, "latest", reason);
+	d->top = view_open(o->to, name, "latest", false, reason);
 	if (!d->top)
 		return false;
 	pthread_rwlock_init(&d->lock, NULL);
 	o->nr++;
 	hub_view_for(d->top, "its fail-over");
 	if (of)
-		d->under = view_open(of, name, point, reason);
+		d->under = view_open(of, name, point, false, reason);
 	if (d->under)
 		hub_view_for(d->under, "a fail-over test");
 	return !of || d->under;

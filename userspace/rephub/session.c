@@ -20,6 +20,7 @@
 #include <syslog.h>
 #include <time.h>
 
+#include "../common/sums.h"
 #include "engine.h"
 
 #define SPACE_LEAST	(UINT64_C(64) << 20)	/* free bytes without which the journal is full */
@@ -237,8 +238,45 @@ static int take_bytes(struct hub_session *s, const uint8_t *p, size_t len, size_
 	return err;
 }
 
+/* How far a comparison is. */
+static int take_report(struct hub_session *s, const void *buf, size_t len, char *reason)
+{
+	char error[FRAME_ERROR_MAX];
+	struct verify_report r;
+	int err;
+
+	if (len != ORDER_SIZE || !s->group)
+		return refuse(s, EINVAL, reason, "%zu bytes at %u: expected a report of %u, and a session", len, ORDER_AT, ORDER_SIZE);
+	if (!report_decode(&r, buf, error))
+		return refuse(s, EINVAL, reason, "report: %.140s", error);
+	pthread_mutex_lock(&s->group->lock);
+	err = check_open(s, reason);
+	if (!err)
+		verify_report(s->group, &r);
+	pthread_mutex_unlock(&s->group->lock);
+	return err;
+}
+
+/* What is to be compared. */
+static int give_order(struct hub_session *s, void *buf, char *reason)
+{
+	struct order o;
+	int err;
+
+	if (!s->group)
+		return refuse(s, EINVAL, reason, "there is no session: expected a hello, and a read of the session block");
+	pthread_mutex_lock(&s->group->lock);
+	err = check_open(s, reason);
+	if (!err)
+		verify_order(s->group, &o);
+	pthread_mutex_unlock(&s->group->lock);
+	if (!err)
+		order_encode(&o, buf);
+	return err;
+}
+
 /**
- * hub_session_write - bytes of the log, or a hello
+ * hub_session_write - bytes of the log, a hello, or a report
  * @s: the session
  * @offset: in the export
  * @buf: the bytes
@@ -255,7 +293,9 @@ int hub_session_write(struct hub_session *s, uint64_t offset, const void *buf, s
 
 	pthread_mutex_lock(&s->lock);
 	if (offset < SESSION_SIZE) {
-		if (offset)
+		if (offset == ORDER_AT)
+			err = take_report(s, buf, len, reason);
+		else if (offset)
 			err = refuse(s, EINVAL, reason, "write at %" PRIu64 ": expected a hello at 0, or the log from %u on",
 				     offset, SESSION_SIZE);
 		else
@@ -377,7 +417,7 @@ static int open_session(struct hub_session *s, struct session *out, char *reason
 }
 
 /**
- * hub_session_read - the session block: opens the session
+ * hub_session_read - the session block: opens the session; or the order
  * @s: the session
  * @offset: in the export
  * @buf: filled
@@ -389,13 +429,18 @@ static int open_session(struct hub_session *s, struct session *out, char *reason
  */
 int hub_session_read(struct hub_session *s, uint64_t offset, void *buf, size_t len, char *reason)
 {
-	struct session out = { .state = SESSION_ACCEPTING, .frame_max = FRAME_MAX, .zstd = true };
+	struct session out = { .state = SESSION_ACCEPTING, .frame_max = FRAME_MAX, .zstd = true, .orders = true };
 	struct group *g;
 	struct timespec now;
 	int err = 0;
 
 	pthread_mutex_lock(&s->lock);
 	g = s->group;
+	if (offset == ORDER_AT && len == ORDER_SIZE) {
+		err = give_order(s, buf, reason);
+		pthread_mutex_unlock(&s->lock);
+		return err;
+	}
 	if (offset || len != SESSION_SIZE)
 		err = refuse(s, EINVAL, reason, "read of %zu bytes at %" PRIu64 ": expected %u at 0, the session block",
 			     len, offset, SESSION_SIZE);

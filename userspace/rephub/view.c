@@ -3,8 +3,8 @@
  * Views: a volume as it was at a point.
  *
  * A view has its own map of extents, and its own hold on the segments that they
- * are in; so it needs no lock, and neither new frames nor folding change it.  What
- * no extent covers is in the base.  Folding a segment writes to the base only what
+ * are in; so it needs no lock, and neither new frames nor folding change it; only
+ * view_advance() does.  What no extent covers is in the base.  Folding a segment writes to the base only what
  * that segment's records cover, and it waits for views that end before or within
  * the segment; so no view ever reads from the base what is being written there.
  */
@@ -46,15 +46,18 @@ uint64_t view_oldest(const struct group *g)
 	return oldest;
 }
 
-static bool hold_segments(struct hub_view *v)
+/* Those of the group, from one on, that a point needs. The group is locked. */
+static bool hold_segments(struct hub_view *v, size_t from, uint64_t id)
 {
 	const struct group *g = v->group;
+	struct segment **more;
 	size_t i;
 
-	v->segment = calloc(g->nr_segments, sizeof(struct segment *));
-	if (!v->segment)
+	more = realloc(v->segment, (v->nr_segments + g->nr_segments - from + 1) * sizeof(struct segment *));
+	if (!more)
 		return false;
-	for (i = 0; i < g->nr_segments && (!i || g->segment[i]->first_id < v->id); i++) {
+	v->segment = more;
+	for (i = from; i < g->nr_segments && (!v->nr_segments || g->segment[i]->first_id < id); i++) {
 		segment_get(g->segment[i]);
 		v->segment[v->nr_segments++] = g->segment[i];
 	}
@@ -72,7 +75,7 @@ static bool map_range(struct hub_view *v, uint64_t from, uint64_t to)
 	for (; i < v->nr_segments && v->segment[i]->first_id < to; i++) {
 		s = v->segment[i];
 		last = i + 1 < v->nr_segments && v->segment[i + 1]->first_id < to ? v->segment[i + 1]->first_id : to;
-		for (id = s->first_id; id < last; id++) {
+		for (id = s->first_id > from ? s->first_id : from; id < last; id++) {
 			rec = &s->record[id - s->first_id];
 			if (rec->slot != v->slot || rec->sector >= sectors)
 				continue;
@@ -144,12 +147,14 @@ static bool choose(struct hub_view *v, const char *point, char *reason)
 		return false;
 	}
 	point_position(g, v->id, &v->incarnation, &v->seq, &v->time);
+	v->through_incarnation = v->id == g->durable.id ? g->durable.incarnation : v->incarnation;
+	v->through_seq = v->id == g->durable.id ? g->durable.seq : v->seq;
 	for (i = 0; i < r->nr && strcmp(r->volume[i].name, v->volume); i++)
 		;
 	why = i < r->nr ? replay_state(&r->volume[i]) : NULL;
 	if (i == r->nr) {
 		snprintf(reason, HUB_REASON_MAX, "group %s has no volume %s", g->name, v->volume);
-	} else if (why) {
+	} else if (why && !v->torn) {
 		snprintf(reason, HUB_REASON_MAX, "%s/%s at %016" PRIx64 ":%" PRIu64 " %s", g->name, v->volume,
 			 v->incarnation, v->seq, why);
 	} else {
@@ -166,11 +171,12 @@ static bool choose(struct hub_view *v, const char *point, char *reason)
  * @g: the group
  * @volume: name of the volume
  * @point: see point_find()
+ * @torn: also where it is not to be used
  * @reason: HUB_REASON_MAX bytes for why not
  *
  * Return: the view, or NULL.
  */
-struct hub_view *view_open(struct group *g, const char *volume, const char *point, char *reason)
+struct hub_view *view_open(struct group *g, const char *volume, const char *point, bool torn, char *reason)
 {
 	struct hub_view *v = calloc(1, sizeof(*v));
 	struct timespec now;
@@ -183,6 +189,7 @@ struct hub_view *view_open(struct group *g, const char *volume, const char *poin
 	v->base = -1;
 	v->kept = UINT64_MAX;
 	v->group = g;
+	v->torn = torn;
 	pthread_mutex_init(&v->lock, NULL);
 	snprintf(v->volume, sizeof(v->volume), "%s", volume);
 	v->payload = malloc(REPAGENT_MAX_RECORD);
@@ -199,7 +206,7 @@ struct hub_view *view_open(struct group *g, const char *volume, const char *poin
 	if (!ok)
 		snprintf(reason, HUB_REASON_MAX, "there is no group %s here", g->name);
 	ok = ok && choose(v, point, reason);
-	if (ok && !hold_segments(v)) {
+	if (ok && !hold_segments(v, 0, v->id)) {
 		snprintf(reason, HUB_REASON_MAX, "out of memory");
 		ok = false;
 	}
@@ -244,7 +251,61 @@ struct hub_view *hub_view_open(struct hub *hub, const char *group, const char *v
 
 	if (!g)
 		snprintf(reason, HUB_REASON_MAX, "there is no group %s here", group);
-	return g ? view_open(g, volume, point, reason) : NULL;
+	return g ? view_open(g, volume, point, false, reason) : NULL;
+}
+
+/* Where the last segment that a view holds is among the group's; their number: it is gone. The group is locked. */
+static size_t place_of_last(const struct hub_view *v)
+{
+	const struct group *g = v->group;
+	size_t i = g->nr_segments;
+
+	while (i-- > 0)
+		if (g->segment[i] == v->segment[v->nr_segments - 1])
+			return i;
+	return g->nr_segments;
+}
+
+/**
+ * view_advance - see the volume as it was at a later point
+ * @v: the view; nobody reads it meanwhile
+ * @point: see point_find()
+ * @reason: HUB_REASON_MAX bytes for why not
+ *
+ * What came since is added to the map. That is possible if nothing but that happened: the point is not an earlier
+ * one, the volume has its size, and the log neither went on from an earlier point nor was it cut.
+ *
+ * Return: false if not, or if there is no such point; then the view is to be closed.
+ */
+bool view_advance(struct hub_view *v, const char *point, char *reason)
+{
+	struct hub_view to = { .group = v->group, .torn = v->torn };
+	struct group *g = v->group;
+	uint64_t from, end, before = v->id;
+	struct lineage l;
+	size_t i;
+	bool ok;
+
+	memcpy(to.volume, v->volume, sizeof(to.volume));
+	snprintf(reason, HUB_REASON_MAX, "the log did not simply go on");
+	pthread_mutex_lock(&g->lock);
+	ok = !g->forgotten && choose(&to, point, reason) && to.id >= v->id && to.size == v->size;
+	i = ok ? place_of_last(v) : 0;
+	if (ok) {
+		lineage_begin(&l, g->segment, g->nr_segments, to.id);
+		ok = i < g->nr_segments && (to.id == v->id || (lineage_next(&l, &from, &end) && from <= v->id)) &&
+		     hold_segments(v, i + 1, to.id);
+	}
+	if (ok) {
+		v->id = to.id;
+		v->incarnation = to.incarnation;
+		v->seq = to.seq;
+		v->time = to.time;
+		v->through_incarnation = to.through_incarnation;
+		v->through_seq = to.through_seq;
+	}
+	pthread_mutex_unlock(&g->lock);
+	return ok && map_range(v, before, v->id);
 }
 
 /**

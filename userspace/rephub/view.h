@@ -9,6 +9,8 @@
  * struct hub_view - does not change after it was opened, but for what @lock guards
  * @id:		so many of the group's records count
  * @slot:	the volume's, in the replay
+ * @torn:	it may be one that is not to be used there
+ * @through_incarnation, @through_seq: all up to there is in it; not before @seq, for numbers can have no record
  * @kept:	the record whose payload is in @payload; UINT64_MAX: none
  * @unpacked:	the segment of which frame @frame is in @scratch; NULL: none
  */
@@ -20,8 +22,10 @@ struct hub_view {
 	uint64_t since;
 	uint64_t id;
 	uint64_t incarnation, seq, time;
+	uint64_t through_incarnation, through_seq;
 	uint64_t size;
 	unsigned int slot;
+	bool torn;
 	int base;
 	struct segment **segment;
 	size_t nr_segments;
@@ -34,7 +38,8 @@ struct hub_view {
 	uint8_t *payload, *scratch;
 };
 
-struct hub_view *view_open(struct group *g, const char *volume, const char *point, char *reason);
+struct hub_view *view_open(struct group *g, const char *volume, const char *point, bool torn, char *reason);
+bool view_advance(struct hub_view *v, const char *point, char *reason);
 const struct segment *view_segment(const struct hub_view *v, uint64_t id);
 bool view_has_data(const struct log_record *rec);
 int view_read_base(const struct hub_view *v, uint64_t offset, uint8_t *buf, size_t len, char *reason);

@@ -29,6 +29,8 @@ static const char usage_text[] =
 "  events [GROUP]       what happened, the newest last\n"
 "  retention GROUP      how much of a group's history is kept; or, with --age,\n"
 "                       --bytes or --default, from now on\n"
+"  verify GROUP[/VOLUME]   have volumes compared with their source, beside its\n"
+"                       writes, and what differs sent again\n"
 "  forget GROUP         remove a group with all of its history\n"
 "\n"
 "  test start GROUP --at POINT   the group's volumes at a point, to be written to;\n"
@@ -51,13 +53,16 @@ static const char usage_text[] =
 "      --age DURATION   retention: of the journal, such as 36h or 7d (0: no limit)\n"
 "      --bytes SIZE     retention: of the journal, such as 20G (0: no limit)\n"
 "      --default        retention: as the hub has it for all groups\n"
+"      --rate SIZE      verify: at most so much a second, such as 10M\n"
+"      --stop           verify: no longer\n"
 "      --yes            forget: do not ask\n"
 "      --at POINT       latest, a position, a time or a label, as behind the @ of\n"
 "                       a view's name\n"
 "      --max-bytes SIZE test start: at most so much can be written\n"
 "      --passed, --failed, --note TEXT  test stop: what points will show\n"
 "      --planned        failover: only if the source has ended, with all it had\n"
-"      --wait DURATION  ... wait for that, but no longer than this (0)\n"
+"      --wait DURATION  ... wait for that, but no longer than this (0); verify: wait\n"
+"                       until it is over, and fail unless all is well then\n"
 "      --partial        failover: without volumes that cannot be used at that point\n"
 "      --commit-after DURATION  failover: it commits by itself then\n"
 "\n"
@@ -68,7 +73,7 @@ static const char usage_text[] =
 
 enum option_id { OPT_CONTROL = 256, OPT_JSON, OPT_MOST, OPT_TIMED, OPT_AGE, OPT_BYTES, OPT_DEFAULT, OPT_YES,
 	OPT_AT, OPT_MAX, OPT_PASSED, OPT_FAILED, OPT_NOTE, OPT_PLANNED, OPT_PARTIAL, OPT_COMMIT,
-	OPT_WAIT, OPT_SINCE, OPT_VOLUME };
+	OPT_WAIT, OPT_SINCE, OPT_VOLUME, OPT_RATE, OPT_STOP };
 
 static const struct option options[] = {
 	{ "dir",	required_argument, NULL, 'd' },
@@ -92,6 +97,8 @@ static const struct option options[] = {
 	{ "wait",	required_argument, NULL, OPT_WAIT },
 	{ "since",	required_argument, NULL, OPT_SINCE },
 	{ "volume",	required_argument, NULL, OPT_VOLUME },
+	{ "rate",	required_argument, NULL, OPT_RATE },
+	{ "stop",	no_argument, NULL, OPT_STOP },
 	{ "help",	no_argument, NULL, 'h' },
 	{ "version",	no_argument, NULL, 'V' },
 	{ NULL, 0, NULL, 0 }
@@ -114,11 +121,12 @@ static const struct command {
 	{ "space",	NO_GROUP,	0,			show_space },
 	{ "events",	MAY_GROUP,	WITH_MOST | WITH_FOLLOW, show_events },
 	{ "retention",	GROUP,		WITH_RETENTION,		do_retention },
+	{ "verify",	GROUP,		WITH_VERIFY | WITH_WAIT, do_verify },
 	{ "forget",	GROUP,		WITH_YES,		do_forget },
 	{ "test start",	GROUP,		WITH_AT | WITH_BYTES,	test_start },
 	{ "test stop",	TEST,		WITH_RESULT,		test_stop },
 	{ "test list",	NO_GROUP,	0,			test_list },
-	{ "failover",	GROUP,		WITH_AT | WITH_ORDER,	do_failover },
+	{ "failover",	GROUP,		WITH_AT | WITH_ORDER | WITH_WAIT, do_failover },
 	{ "commit",	GROUP,		0,			do_commit },
 	{ "rollback",	GROUP,		0,			do_rollback },
 	{ "changed",	GROUP,		WITH_SINCE,		show_changed },
@@ -164,7 +172,7 @@ struct json_object *hub_ask(struct hub *h, const char *command, struct json_obje
 
 static const char *command_names(void)
 {
-	static char text[256];
+	static char text[512];
 	size_t i;
 
 	for (i = 0; i < NR_COMMANDS; i++)
@@ -254,7 +262,17 @@ static void parse_option(int c, char **argv)
 	case OPT_WAIT:
 		if (!parse_duration(optarg, &cfg.wait))
 			usage_error("--wait '%s': expected a duration such as 30s or 5min", optarg);
-		cfg.given |= WITH_ORDER;
+		cfg.given |= WITH_WAIT;
+		break;
+	case OPT_RATE:
+		if (!parse_size(optarg, &n) || !n || n > INT64_MAX)
+			usage_error("--rate '%s': expected a size such as 512K or 10M", optarg);
+		cfg.bytes = optarg;
+		cfg.given |= WITH_VERIFY;
+		break;
+	case OPT_STOP:
+		cfg.stop = true;
+		cfg.given |= WITH_VERIFY;
 		break;
 	case OPT_SINCE:
 		cfg.since = optarg;
@@ -307,15 +325,18 @@ static const struct command *parse_options(int argc, char **argv)
 			    cfg.given & ~cmd->with & WITH_FOLLOW ? "--follow" : cfg.given & ~cmd->with & WITH_YES ? "--yes" :
 			    cfg.given & ~cmd->with & WITH_AT ? "--at" : cfg.given & ~cmd->with & WITH_BYTES ? "--max-bytes" :
 			    cfg.given & ~cmd->with & WITH_RESULT ? "--passed, --failed or --note" :
-			    cfg.given & ~cmd->with & WITH_ORDER ? "--planned, --wait, --partial or --commit-after" :
+			    cfg.given & ~cmd->with & WITH_ORDER ? "--planned, --partial or --commit-after" :
+			    cfg.given & ~cmd->with & WITH_WAIT ? "--wait" : cfg.given & ~cmd->with & WITH_VERIFY ? "--rate or --stop" :
 			    cfg.given & ~cmd->with & WITH_SINCE ? "--since or --volume" :
 			    "--age, --bytes or --default");
 	if (cmd->with & WITH_AT && !cfg.at)
 		usage_error("%s: expected --at POINT, such as --at latest", cmd->name);
 	if (cmd->with & WITH_SINCE && (!cfg.since || !cfg.volume))
 		usage_error("%s: expected --since POINT and --volume VOLUME", cmd->name);
-	if (cfg.wait && !cfg.planned)
+	if (cfg.wait && !cfg.planned && cmd->with & WITH_ORDER)
 		usage_error("--wait: expected it with --planned");
+	if (cfg.stop && (cfg.bytes || cfg.wait))
+		usage_error("--stop: expected it without --rate and --wait");
 	if (cfg.note && !cfg.result)
 		usage_error("--note: expected it with --passed or --failed");
 	if (cmd->with & WITH_TIMED && cfg.most > POINTS_MOST)

@@ -21,17 +21,19 @@ enum option_bit {
 	WITH_YES	= 1 << 4,
 	WITH_AT		= 1 << 5,
 	WITH_RESULT	= 1 << 6,	/* --passed, --failed, --note */
-	WITH_ORDER	= 1 << 7,	/* --planned, --wait, --partial, --commit-after */
+	WITH_ORDER	= 1 << 7,	/* --planned, --partial, --commit-after */
 	WITH_BYTES	= 1 << 8,
 	WITH_SINCE	= 1 << 9,	/* --since, --volume */
+	WITH_WAIT	= 1 << 10,
+	WITH_VERIFY	= 1 << 11,	/* --rate, --stop */
 };
 
 /*
  * struct options - what was said on the command line
- * @group:	NULL: none; of test stop the test
+ * @group:	NULL: none; of test stop the test; of verify perhaps with a volume behind it
  * @given:	enum option_bit, of those that were said
  * @age, @bytes: texts that are sound; NULL: not said
- * @wait:	ns, for a planned move
+ * @wait:	ns, for a planned move, or the end of a comparison
  */
 struct options {
 	const char *dir, *control;
@@ -43,7 +45,7 @@ struct options {
 	const char *at, *result, *note;
 	const char *since, *volume;
 	uint64_t wait;
-	bool planned, partial;
+	bool planned, partial, stop;
 };
 
 /* struct hub - a connection, and what was asked for */
@@ -70,6 +72,9 @@ int show_space(struct hub *h);
 int show_events(struct hub *h);
 int do_retention(struct hub *h);
 int do_forget(struct hub *h);
+
+/* verify.c */
+int do_verify(struct hub *h);
 
 /* recover.c */
 int test_start(struct hub *h);

@@ -103,6 +103,9 @@ static void tell_groups(struct json_object *list)
 		o = json_object_array_get_idx(list, i);
 		if (text_or_null(o, "trouble"))
 			printf("%s: %s\n", get_text(o, "group"), get_text(o, "trouble"));
+		if (get_number(o, "unrepaired"))
+			printf("%s: %s are not what the source has, though they were sent again: see rephubctl volumes %s\n",
+			       get_text(o, "group"), human_size(base, get_number(o, "unrepaired")), get_text(o, "group"));
 		if (get_number(o, "generation") > 1)
 			printf("%s: generation %" PRIu64 "\n", get_text(o, "group"), get_number(o, "generation"));
 	}
@@ -113,20 +116,40 @@ int show_groups(struct hub *h)
 	return ask_and_show(h, "query-groups", NULL, tell_groups);
 }
 
+/* What the last comparison of a volume with its source says, or how far this one is. */
+static const char *compared(char *buf, size_t size, struct json_object *o)
+{
+	struct json_object *v = get(o, "verify");
+	uint64_t bytes = get_number(o, "bytes"), reached = get_number(v, "reached");
+	const char *state = get_text(v, "state");
+	char text[HUMAN_MAX], at[WHEN_MAX];
+	size_t n = 0;
+
+	if (!strcmp(state, "running") || !strcmp(state, "wanted"))
+		n = (size_t)snprintf(buf, size, "%s, %" PRIu64 " %%", state, bytes ? (reached < bytes ? reached : bytes) * 100 / bytes : 100);
+	else
+		n = (size_t)snprintf(buf, size, "%s", !strcmp(state, "done") && when(at, v, "ended") ? at : state);
+	if (get_number(v, "differed"))
+		n += (size_t)snprintf(buf + n, size - n, ", %s differed", human_size(text, get_number(v, "differed")));
+	if (get_number(v, "unrepaired"))
+		snprintf(buf + n, size - n, ", %s still", human_size(text, get_number(v, "unrepaired")));
+	return buf;
+}
+
 static void tell_volumes(struct json_object *list)
 {
+	char size[HUMAN_MAX], verified[128];
 	struct json_object *o;
-	char size[HUMAN_MAX];
 	struct table t;
 	size_t i;
 
-	table_init(&t, "lrl");
-	table_row(&t, "VOLUME", "SIZE", "STATE");
+	table_init(&t, "lrll");
+	table_row(&t, "VOLUME", "SIZE", "STATE", "COMPARED");
 	for (i = 0; i < length_of(list); i++) {
 		o = json_object_array_get_idx(list, i);
 		table_row(&t, get_text(o, "volume"), human_size(size, get_number(o, "bytes")),
 			  !get_bool(o, "usable") ? get_text(o, "why") : get_bool(o, "removed") ?
-			  "removed on its host; can be viewed" : "can be viewed");
+			  "removed on its host; can be viewed" : "can be viewed", compared(verified, sizeof(verified), o));
 	}
 	table_print(&t, stdout, 0);
 }
