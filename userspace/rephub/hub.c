@@ -138,6 +138,8 @@ void hub_options_init(struct hub_options *o)
 	o->create = true;
 	o->segment = UINT64_C(256) << 20;
 	o->keep.bytes = UINT64_C(64) << 30;
+	o->keep.when_full = HUB_STOP_INGEST;
+	o->warn = UINT64_C(6) * 3600 * 1000000000;
 }
 
 static bool open_dir(int at, const char *name, int *fd, char *error)
@@ -374,8 +376,10 @@ void hub_tend(struct hub *hub)
 		pthread_mutex_unlock(&g->lock);
 		failover_tend(g);
 		fold_some(g);
+		space_tend(g);
 	}
 	forget_sweep(hub);
+	space_warn(hub);
 	events_tend(hub->events);
 }
 
