@@ -113,7 +113,8 @@ repagent-reader: $(if $(reader_main),$(BUILD)/bin/repagent-reader)
 repctl: $(if $(repctl_main),$(BUILD)/bin/repctl)
 rephub: $(if $(rephub_main),$(BUILD)/bin/rephub)
 rephubctl: $(if $(rephubctl_main),$(BUILD)/bin/rephubctl)
-tools: $(tools:%=$(BUILD)/bin/tests/%) $(nbd_tools:%=$(BUILD)/bin/tests/%) $(BUILD)/bin/tests/pullhub $(BUILD)/bin/tests/hubbench
+tools: $(tools:%=$(BUILD)/bin/tests/%) $(nbd_tools:%=$(BUILD)/bin/tests/%) $(BUILD)/bin/tests/pullhub $(BUILD)/bin/tests/hubbench \
+	$(BUILD)/bin/tests/cutshim.so
 unit: $(units:%=$(BUILD)/bin/tests/unit/%)
 model: $(BUILD)/bin/tests/model/test-map
 
@@ -155,6 +156,11 @@ $(obj)/tests/pullhub/pullhub.o: | $(obj)/have-libnbd
 # It has the agent in it, as the unit tests have.
 $(BUILD)/bin/tests/hubbench: $(obj)/tests/bench/hubbench.o $(obj)/unit.a $(obj)/repagentd.a $(obj)/tools.a
 	$(link) $$(pkg-config --libs cmocka $(repagentd_needs))
+
+# It stands before what a program under test calls, so that no flag of a sanitizer is for it.
+$(BUILD)/bin/tests/cutshim.so: tests/shim/cutshim.c tests/unit/cutdir.h
+	$(call say,CC)mkdir -p $(@D) && $(CC) -std=c11 -D_GNU_SOURCE -Wall -Wextra -Wstrict-prototypes -Wmissing-prototypes \
+		$(if $(WERROR),-Werror) -O2 -g -fPIC -shared -o $@ $<
 
 $(BUILD)/bin/tests/model/test-map: $(model_objects)
 	$(link)
