@@ -1040,5 +1040,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_million_records, setup, teardown),
 	};
 
+	if (getenv("ONLY"))
+		cmocka_set_test_filter(getenv("ONLY"));
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

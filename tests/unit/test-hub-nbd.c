@@ -366,5 +366,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_list, setup, teardown),
 	};
 
+	if (getenv("ONLY"))
+		cmocka_set_test_filter(getenv("ONLY"));
 	return cmocka_run_group_tests(tests, group_setup, group_teardown);
 }

@@ -4,6 +4,7 @@
 #define REPHUB_ENGINE_H
 
 #include <pthread.h>
+#include <semaphore.h>
 #include <sys/queue.h>
 
 #include "events.h"
@@ -167,6 +168,7 @@ struct first {
  * @list:	of groups; a group stays until the end
  * @gone:	those that were forgotten, and may still be known to a session
  * @sweep:	there may be directories of such
+ * @wake:	hub_tend() is not to wait
  * @low:	the warning of a full disk; empty: there is none
  */
 struct hub {
@@ -178,6 +180,7 @@ struct hub {
 	LIST_HEAD(group_list, group) list;
 	SLIST_HEAD(gone_list, group) gone;
 	bool sweep;
+	sem_t wake;
 	char low[HUB_REASON_MAX];
 };
 

@@ -22,6 +22,7 @@
 #include <sys/random.h>
 #include <sys/stat.h>
 #include <syslog.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "engine.h"
@@ -207,6 +208,7 @@ struct hub *hub_open(const char *dir, const struct hub_options *o, char *error)
 	pthread_mutex_init(&hub->lock, NULL);
 	LIST_INIT(&hub->list);
 	SLIST_INIT(&hub->gone);
+	sem_init(&hub->wake, 0, 0);
 	hub->sweep = true;
 	if (!open_dir(AT_FDCWD, dir, &hub->dir, error))
 		goto failed;
@@ -277,6 +279,7 @@ void hub_close(struct hub *hub)
 		close(hub->groups);
 	if (hub->dir >= 0)
 		close(hub->dir);
+	sem_destroy(&hub->wake);
 	pthread_mutex_destroy(&hub->lock);
 	free(hub);
 }
@@ -363,7 +366,7 @@ struct group *hub_next(struct hub *hub, const struct group *g)
 
 /**
  * hub_tend - do what is to be done now and then: fold what is older than is kept, make events durable, ...
- * @hub: the hub; call it every second or so, in a thread that may wait
+ * @hub: the hub; call it, and hub_rest(), by turns in a thread that may wait
  */
 void hub_tend(struct hub *hub)
 {
@@ -381,6 +384,21 @@ void hub_tend(struct hub *hub)
 	forget_sweep(hub);
 	space_warn(hub);
 	events_tend(hub->events);
+}
+
+/**
+ * hub_rest - wait until hub_tend() is to be called again: for a second, or until a group is short of room
+ * @hub: the hub
+ *
+ * Context: a thread may be cancelled here.
+ */
+void hub_rest(struct hub *hub)
+{
+	struct timespec until;
+
+	clock_gettime(CLOCK_MONOTONIC, &until);
+	until.tv_sec++;
+	(void)sem_clockwait(&hub->wake, CLOCK_MONOTONIC, &until);
 }
 
 /**

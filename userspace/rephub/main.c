@@ -256,13 +256,11 @@ static bool listen_all(struct nbds_server *s)
 
 static void *tend(void *arg)
 {
-	struct timespec second = { 1, 0 };
-
 	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, NULL);
 	for (;;) {
 		hub_tend(arg);
 		pthread_setcancelstate(PTHREAD_CANCEL_ENABLE, NULL);
-		nanosleep(&second, NULL);
+		hub_rest(arg);
 		pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, NULL);
 	}
 	return NULL;

@@ -332,10 +332,17 @@ bool space_full(struct group *g, char *reason)
  */
 int space_admit(struct group *g, size_t size, char *reason)
 {
+	int waiting;
+
 	g->space.unseen += size;
 	if (g->space.state != SPACE_FULL && g->space.unseen < LOOK)
 		return 0;
-	return space_full(g, reason) ? ENOSPC : 0;
+	if (space_full(g, reason))
+		return ENOSPC;
+	/* What is to go goes at once, or it would not keep up with what comes. */
+	if (g->space.state == SPACE_SHORT && !sem_getvalue(&g->hub->wake, &waiting) && !waiting)
+		sem_post(&g->hub->wake);
+	return 0;
 }
 
 /* ---- the disk -------------------------------------------------------------- */
