@@ -101,16 +101,6 @@ static void start_a(void)
 	ga = hub_find(hub, "vm0");
 }
 
-static void when_full(const char *group, enum hub_when_full w)
-{
-	struct hub_retention keep;
-
-	assert_int_equal(hub_get_retention(hub, group, &keep), 0);
-	keep.when_full = w;
-	keep.own_when_full = true;
-	assert_int_equal(hub_set_retention(hub, group, &keep, why), 0);
-}
-
 static uint64_t free_bytes(void)
 {
 	struct statvfs v;
@@ -123,6 +113,19 @@ static uint64_t free_bytes(void)
 static void leave_free(uint64_t bytes)
 {
 	set_size(disk_size - free_bytes() + bytes, MS_REMOUNT);
+}
+
+static void when_full(const char *group, enum hub_when_full w)
+{
+	struct hub_retention keep;
+
+	assert_int_equal(hub_get_retention(hub, group, &keep), 0);
+	keep.when_full = w;
+	keep.own_when_full = true;
+	/* That has to be written down: the reserve is for such things, where there is one. */
+	if (!free_bytes())
+		leave_free(65536);
+	assert_int_equal(hub_set_retention(hub, group, &keep, why), 0);
 }
 
 /* A frame of writes, which make some 60 KiB. Return what the hub says. */
