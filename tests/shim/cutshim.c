@@ -38,12 +38,13 @@ static __attribute__((constructor)) void begin(void)
 	unsetenv("LD_PRELOAD");
 	if (!dir || !path)
 		return;
-	log_fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC, 0600);
+	log_fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
 	if (log_fd < 0 || stat(dir, &st)) {
 		perror("cutshim");
 		_exit(127);
 	}
 	device = st.st_dev;
+	log_end = (uint64_t)lseek(log_fd, 0, SEEK_END);
 }
 
 static bool watched(int fd, struct stat *st)

@@ -242,23 +242,49 @@ static void take_entry(struct cutdir *c, const struct op *o)
 	STAILQ_INSERT_TAIL(&n->ops, op, link);
 }
 
-/* The last entry may not be whole: its program was killed. */
-static void take_log(struct cutdir *c, const uint8_t *p, uint64_t size)
+static uint8_t *read_log(const char *log, uint64_t *size)
 {
-	struct op op;
-	uint64_t at = 0, data;
+	int fd = open(log, O_RDONLY);
+	uint8_t *bytes;
+	struct stat st;
 
-	while (at + sizeof(op.e) <= size) {
-		memcpy(&op.e, p + at, sizeof(op.e));
-		data = op.e.what == CUT_WRITE ? op.e.length : 0;
-		if (size - at < sizeof(op.e) + op.e.names + data)
-			break;
-		op.name = (const char *)p + at + sizeof(op.e);
-		op.data = (const uint8_t *)op.name + op.e.names;
-		at += sizeof(op.e) + op.e.names + data;
-		op.at = at;
-		take_entry(c, &op);
-	}
+	assert_true(fd >= 0 && !fstat(fd, &st));
+	*size = (uint64_t)st.st_size;
+	bytes = malloc(*size + 1);
+	assert_non_null(bytes);
+	assert_int_equal(read(fd, bytes, *size), *size);
+	close(fd);
+	return bytes;
+}
+
+/* The next entry of the log, and where it ends. Return whether there is one that is whole. */
+static bool next_entry(const uint8_t *p, uint64_t size, struct op *op)
+{
+	uint64_t at = op->at, data;
+
+	if (size - at < sizeof(op->e))
+		return false;
+	memcpy(&op->e, p + at, sizeof(op->e));
+	data = op->e.what == CUT_WRITE ? op->e.length : 0;
+	if (size - at < sizeof(op->e) + op->e.names + data)
+		return false;
+	op->name = (const char *)p + at + sizeof(op->e);
+	op->data = (const uint8_t *)op->name + op->e.names;
+	op->at += sizeof(op->e) + op->e.names + data;
+	return true;
+}
+
+/* The program was killed, and may be started again: the last entry of its log may not be whole. */
+void cutdir_killed(const char *log)
+{
+	struct op op = { .at = 0 };
+	uint64_t size;
+	uint8_t *bytes = read_log(log, &size);
+
+	while (next_entry(bytes, size, &op))
+		;
+	assert_int_equal(truncate(log, (off_t)op.at), 0);
+	free(bytes);
 }
 
 /* ---- the cut ---------------------------------------------------------------- */
@@ -310,19 +336,16 @@ static void write_tree(const struct node *n, int at, const char *name)
 void cutdir_end(struct cutdir *c, const char *log, unsigned int seed)
 {
 	char command[PATH_MAX + 64];
-	uint8_t *bytes;
-	struct stat st;
+	struct op op = { .at = 0 };
+	uint64_t size;
+	uint8_t *bytes = read_log(log, &size);
 	struct node *n;
 	unsigned int i;
-	int fd = open(log, O_RDONLY);
+	int fd;
 
-	assert_true(fd >= 0 && !fstat(fd, &st));
-	bytes = malloc((size_t)st.st_size + 1);
-	assert_non_null(bytes);
-	assert_int_equal(read(fd, bytes, (size_t)st.st_size), st.st_size);
-	close(fd);
 	srandom(seed);
-	take_log(c, bytes, (uint64_t)st.st_size);
+	while (next_entry(bytes, size, &op))
+		take_entry(c, &op);
 	SLIST_FOREACH(n, &c->nodes, link)
 		cut(c, n);
 	free(bytes);

@@ -32,6 +32,7 @@ struct cut_entry {
 struct cutdir;
 
 struct cutdir *cutdir_begin(const char *dir);
+void cutdir_killed(const char *log);
 void cutdir_end(struct cutdir *c, const char *log, unsigned int seed);
 
 #endif /* CUTDIR_H */

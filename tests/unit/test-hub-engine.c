@@ -370,9 +370,12 @@ static void test_flipped_anywhere(void **state)
 	end = a.acked;
 	sim_disconnect(&a);
 	hub_close(hub);
+	hub = NULL;
 	snprintf(command, sizeof(command), "cp -a %s/groups/vm0 %s/kept", dir, dir);
 	assert_int_equal(system(command), 0);
 	for (i = 0; i < flips; i++) {
+		if (hub)
+			hub_close(hub);
 		hub = NULL;
 		snprintf(command, sizeof(command), "rm -rf %s/groups/vm0 && cp -a %s/kept %s/groups/vm0", dir, dir, dir);
 		assert_int_equal(system(command), 0);
