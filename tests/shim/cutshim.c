@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * cutshim.so, for LD_PRELOAD: notes what a program does to the files of one file system, for tests/unit/cutdir.h. What is
- * noted was done; a program that is killed in between has not been told that it was.
+ * cutshim.so, for LD_PRELOAD: notes what a program does to the files of one file system, for tests/unit/cutdir.h.
+ *
+ * What is done and what is noted must be the same, also when the program ends by force and another one finds what it did: so
+ * nobody kills it from outside, but it is asked by SIGUSR2 to kill itself, and does when nothing is between the two.
  */
 #include <dlfcn.h>
 #include <errno.h>
@@ -10,6 +12,7 @@
 #include <limits.h>
 #include <linux/falloc.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,7 +23,7 @@
 
 #include "../unit/cutdir.h"
 
-static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;	/* from before something is done until it is noted */
 static int log_fd = -1;
 static uint64_t log_end;
 static dev_t device;
@@ -30,8 +33,24 @@ static dev_t device;
 	if (!real) \
 		real = (type (*) arguments)dlsym(RTLD_NEXT, name)
 
+static void *await_end(void *arg)
+{
+	sigset_t set;
+	int signo;
+
+	(void)arg;
+	sigemptyset(&set);
+	sigaddset(&set, SIGUSR2);
+	sigwait(&set, &signo);
+	pthread_mutex_lock(&lock);
+	kill(getpid(), SIGKILL);
+	return NULL;
+}
+
 static __attribute__((constructor)) void begin(void)
 {
+	pthread_t thread;
+	sigset_t set;
 	const char *dir = getenv(CUT_DIR_ENV), *path = getenv(CUT_LOG_ENV);
 	struct stat st;
 
@@ -39,7 +58,10 @@ static __attribute__((constructor)) void begin(void)
 	if (!dir || !path)
 		return;
 	log_fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
-	if (log_fd < 0 || stat(dir, &st)) {
+	sigemptyset(&set);
+	sigaddset(&set, SIGUSR2);
+	if (log_fd < 0 || stat(dir, &st) || pthread_sigmask(SIG_BLOCK, &set, NULL) ||
+	    pthread_create(&thread, NULL, await_end, NULL)) {
 		perror("cutshim");
 		_exit(127);
 	}
@@ -53,6 +75,7 @@ static bool watched(int fd, struct stat *st)
 	       (S_ISREG(st->st_mode) || S_ISDIR(st->st_mode));
 }
 
+/* The lock is held. */
 static void note(const struct cut_entry *e, const char *name, const char *other, const void *data)
 {
 	struct cut_entry entry = *e;
@@ -66,13 +89,11 @@ static void note(const struct cut_entry *e, const char *name, const char *other,
 	int err = errno;
 
 	entry.names = (uint32_t)(v[1].iov_len + v[2].iov_len);
-	pthread_mutex_lock(&lock);
 	if (writev(log_fd, v, 4) != (ssize_t)size) {
 		perror("cutshim: the log cannot be written");
 		_exit(127);
 	}
 	log_end += size;
-	pthread_mutex_unlock(&lock);
 	errno = err;
 }
 
@@ -98,16 +119,22 @@ static int do_open(const char *which, int at, const char *path, int flags, mode_
 	int (*real)(int, const char *, int, ...) = (int (*)(int, const char *, int, ...))dlsym(RTLD_NEXT, which);
 	char name[NAME_MAX + 1];
 	uint64_t dir = flags & (O_CREAT | O_TRUNC) ? dir_of(at, path, name) : 0;
-	bool there = !dir || !faccessat(at, path, F_OK, 0);
+	bool there;
 	struct stat st;
-	int fd = real(at, path, flags, mode);
+	int fd;
 
-	if (fd < 0 || !dir || !watched(fd, &st))
-		return fd;
-	if (!there)
-		note(&(struct cut_entry){ .what = CUT_CREATE, .inode = st.st_ino, .dir = dir }, name, NULL, NULL);
-	else if (flags & O_TRUNC)
-		note(&(struct cut_entry){ .what = CUT_TRUNCATE, .inode = st.st_ino }, NULL, NULL, NULL);
+	if (!dir)
+		return real(at, path, flags, mode);
+	pthread_mutex_lock(&lock);
+	there = !faccessat(at, path, F_OK, 0);
+	fd = real(at, path, flags, mode);
+	if (fd >= 0 && watched(fd, &st)) {
+		if (!there)
+			note(&(struct cut_entry){ .what = CUT_CREATE, .inode = st.st_ino, .dir = dir }, name, NULL, NULL);
+		else if (flags & O_TRUNC)
+			note(&(struct cut_entry){ .what = CUT_TRUNCATE, .inode = st.st_ino }, NULL, NULL, NULL);
+	}
+	pthread_mutex_unlock(&lock);
 	return fd;
 }
 
@@ -134,12 +161,14 @@ int mkdirat(int at, const char *path, mode_t mode)
 	NEXT(int, "mkdirat", (int, const char *, mode_t));
 	char name[NAME_MAX + 1];
 	struct stat st;
-	uint64_t dir;
-	int r = real(at, path, mode);
+	uint64_t dir = dir_of(at, path, name);
+	int r;
 
-	dir = r ? 0 : dir_of(at, path, name);
-	if (dir && !fstatat(at, path, &st, 0))
+	pthread_mutex_lock(&lock);
+	r = real(at, path, mode);
+	if (!r && dir && !fstatat(at, path, &st, 0))
 		note(&(struct cut_entry){ .what = CUT_MKDIR, .inode = st.st_ino, .dir = dir }, name, NULL, NULL);
+	pthread_mutex_unlock(&lock);
 	return r;
 }
 
@@ -154,9 +183,11 @@ int renameat(int from, const char *old, int to, const char *new)
 		fprintf(stderr, "cutshim: '%s' goes to another directory: that is not known here\n", old);
 		_exit(127);
 	}
+	pthread_mutex_lock(&lock);
 	r = real(from, old, to, new);
 	if (!r && dir)
 		note(&(struct cut_entry){ .what = CUT_RENAME, .dir = dir }, name, other, NULL);
+	pthread_mutex_unlock(&lock);
 	return r;
 }
 
@@ -165,10 +196,13 @@ int unlinkat(int at, const char *path, int flags)
 	NEXT(int, "unlinkat", (int, const char *, int));
 	char name[NAME_MAX + 1];
 	uint64_t dir = dir_of(at, path, name);
-	int r = real(at, path, flags);
+	int r;
 
+	pthread_mutex_lock(&lock);
+	r = real(at, path, flags);
 	if (!r && dir)
 		note(&(struct cut_entry){ .what = CUT_UNLINK, .dir = dir }, name, NULL, NULL);
+	pthread_mutex_unlock(&lock);
 	return r;
 }
 
@@ -179,22 +213,32 @@ int unlink(const char *path)
 
 /* ---- contents -------------------------------------------------------------- */
 
-static void note_range(int fd, enum cut_what what, uint64_t offset, uint64_t length, const void *data)
+/* Begin something to a file: return whether it is watched; then the lock is held until end_range(). */
+static bool begin_range(int fd, struct stat *st)
 {
-	struct stat st;
+	if (!watched(fd, st))
+		return false;
+	pthread_mutex_lock(&lock);
+	return true;
+}
 
-	if (watched(fd, &st))
-		note(&(struct cut_entry){ .what = what, .inode = st.st_ino, .offset = offset, .length = length }, NULL, NULL,
+static void end_range(const struct stat *st, bool done, enum cut_what what, uint64_t offset, uint64_t length, const void *data)
+{
+	if (done)
+		note(&(struct cut_entry){ .what = what, .inode = st->st_ino, .offset = offset, .length = length }, NULL, NULL,
 		     data);
+	pthread_mutex_unlock(&lock);
 }
 
 ssize_t pwrite64(int fd, const void *buf, size_t len, off64_t offset)
 {
 	NEXT(ssize_t, "pwrite64", (int, const void *, size_t, off64_t));
+	struct stat st;
+	bool is = begin_range(fd, &st);
 	ssize_t n = real(fd, buf, len, offset);
 
-	if (n > 0)
-		note_range(fd, CUT_WRITE, (uint64_t)offset, (uint64_t)n, buf);
+	if (is)
+		end_range(&st, n > 0, CUT_WRITE, (uint64_t)offset, (uint64_t)n, buf);
 	return n;
 }
 
@@ -206,21 +250,24 @@ ssize_t pwrite(int fd, const void *buf, size_t len, off_t offset)
 ssize_t write(int fd, const void *buf, size_t len)
 {
 	NEXT(ssize_t, "write", (int, const void *, size_t));
+	struct stat st;
+	bool is = begin_range(fd, &st);
 	ssize_t n = real(fd, buf, len);
-	off_t end = n > 0 && log_fd >= 0 ? lseek(fd, 0, SEEK_CUR) : -1;
 
-	if (end >= n)
-		note_range(fd, CUT_WRITE, (uint64_t)(end - n), (uint64_t)n, buf);
+	if (is)
+		end_range(&st, n > 0, CUT_WRITE, (uint64_t)(lseek(fd, 0, SEEK_CUR) - n), (uint64_t)n, buf);
 	return n;
 }
 
 int ftruncate64(int fd, off64_t size)
 {
 	NEXT(int, "ftruncate64", (int, off64_t));
+	struct stat st;
+	bool is = begin_range(fd, &st);
 	int r = real(fd, size);
 
-	if (!r)
-		note_range(fd, CUT_TRUNCATE, (uint64_t)size, 0, NULL);
+	if (is)
+		end_range(&st, !r, CUT_TRUNCATE, (uint64_t)size, 0, NULL);
 	return r;
 }
 
@@ -232,10 +279,12 @@ int ftruncate(int fd, off_t size)
 int fallocate64(int fd, int mode, off64_t offset, off64_t len)
 {
 	NEXT(int, "fallocate64", (int, int, off64_t, off64_t));
+	struct stat st;
+	bool is = begin_range(fd, &st);
 	int r = real(fd, mode, offset, len);
 
-	if (!r && mode & FALLOC_FL_PUNCH_HOLE)
-		note_range(fd, CUT_PUNCH, (uint64_t)offset, (uint64_t)len, NULL);
+	if (is)
+		end_range(&st, !r && mode & FALLOC_FL_PUNCH_HOLE, CUT_PUNCH, (uint64_t)offset, (uint64_t)len, NULL);
 	return r;
 }
 
@@ -244,8 +293,10 @@ int fallocate(int fd, int mode, off_t offset, off_t len)
 	return fallocate64(fd, mode, offset, len);
 }
 
+/* What comes while it works may not be synced. */
 static int synced(int fd, int (*real)(int))
 {
+	struct stat st;
 	uint64_t end;
 	int r;
 
@@ -253,8 +304,8 @@ static int synced(int fd, int (*real)(int))
 	end = log_end;
 	pthread_mutex_unlock(&lock);
 	r = real(fd);
-	if (!r)
-		note_range(fd, CUT_SYNC, end, 0, NULL);
+	if (!r && begin_range(fd, &st))
+		end_range(&st, true, CUT_SYNC, end, 0, NULL);
 	return r;
 }
 

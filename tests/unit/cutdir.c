@@ -274,19 +274,6 @@ static bool next_entry(const uint8_t *p, uint64_t size, struct op *op)
 	return true;
 }
 
-/* The program was killed, and may be started again: the last entry of its log may not be whole. */
-void cutdir_killed(const char *log)
-{
-	struct op op = { .at = 0 };
-	uint64_t size;
-	uint8_t *bytes = read_log(log, &size);
-
-	while (next_entry(bytes, size, &op))
-		;
-	assert_int_equal(truncate(log, (off_t)op.at), 0);
-	free(bytes);
-}
-
 /* ---- the cut ---------------------------------------------------------------- */
 
 static void cut(const struct cutdir *c, struct node *n)

@@ -235,10 +235,9 @@ static void test_power_cuts(void **state)
 			if (i % 5 == 4 && k)
 				replica_is_disk(&b);
 			usleep((unsigned int)rand_r(&seed) % longest);
-			bench_end(&b.server, SIGKILL);
+			bench_end(&b.server, SIGUSR2);
 			under_way += simring_head(b.sim) - 1 > simring_acked(b.sim);
 			kills++;
-			cutdir_killed(log_path);
 		}
 		cutdir_end(c, log_path, (unsigned int)rand_r(&seed));
 	}
