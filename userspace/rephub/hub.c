@@ -387,10 +387,8 @@ void hub_tend(struct hub *hub)
 }
 
 /**
- * hub_rest - wait until hub_tend() is to be called again: for a second, or until a group is short of room
+ * hub_rest - wait until hub_tend() is to be called again: for a second, or until hub_wake()
  * @hub: the hub
- *
- * Context: a thread may be cancelled here.
  */
 void hub_rest(struct hub *hub)
 {
@@ -399,6 +397,18 @@ void hub_rest(struct hub *hub)
 	clock_gettime(CLOCK_MONOTONIC, &until);
 	until.tv_sec++;
 	(void)sem_clockwait(&hub->wake, CLOCK_MONOTONIC, &until);
+}
+
+/**
+ * hub_wake - end hub_rest(), or the next one
+ * @hub: the hub
+ */
+void hub_wake(struct hub *hub)
+{
+	int waiting;
+
+	if (!sem_getvalue(&hub->wake, &waiting) && !waiting)
+		sem_post(&hub->wake);
 }
 
 /**

@@ -67,6 +67,7 @@ void hub_close(struct hub *hub);
 void hub_identity(const struct hub *hub, uint8_t *uuid);
 void hub_tend(struct hub *hub);
 void hub_rest(struct hub *hub);
+void hub_wake(struct hub *hub);
 
 /* session.c: the log's export, each call with an errno and a reason of NBDS_REASON_MAX */
 #define HUB_REASON_MAX	160

@@ -7,6 +7,7 @@
 #include <limits.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -254,14 +255,13 @@ static bool listen_all(struct nbds_server *s)
 	return true;
 }
 
+static atomic_bool tender_ends;
+
 static void *tend(void *arg)
 {
-	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, NULL);
-	for (;;) {
+	while (!tender_ends) {
 		hub_tend(arg);
-		pthread_setcancelstate(PTHREAD_CANCEL_ENABLE, NULL);
 		hub_rest(arg);
-		pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, NULL);
 	}
 	return NULL;
 }
@@ -417,7 +417,8 @@ int main(int argc, char **argv)
 			run(&life, control, hub);
 			sd_notify(0, "STOPPING=1");
 			control_free(control);
-			pthread_cancel(tender);
+			tender_ends = true;
+			hub_wake(hub);
 			pthread_join(tender, NULL);
 			status = EXIT_SUCCESS;
 		}

@@ -123,7 +123,8 @@ static double when_full(struct growth *w, size_t nr, double free)
 			w[i].room = 1e30;
 		rate += w[i].rate;
 	}
-	qsort(w, nr, sizeof(*w), by_end);
+	if (nr)
+		qsort(w, nr, sizeof(*w), by_end);
 	for (i = 0; i < nr; i++) {
 		end = w[i].room / w[i].rate;
 		if ((end - now) * rate >= free)
@@ -332,16 +333,14 @@ bool space_full(struct group *g, char *reason)
  */
 int space_admit(struct group *g, size_t size, char *reason)
 {
-	int waiting;
-
 	g->space.unseen += size;
 	if (g->space.state != SPACE_FULL && g->space.unseen < LOOK)
 		return 0;
 	if (space_full(g, reason))
 		return ENOSPC;
 	/* What is to go goes at once, or it would not keep up with what comes. */
-	if (g->space.state == SPACE_SHORT && !sem_getvalue(&g->hub->wake, &waiting) && !waiting)
-		sem_post(&g->hub->wake);
+	if (g->space.state == SPACE_SHORT)
+		hub_wake(g->hub);
 	return 0;
 }
 
