@@ -42,7 +42,7 @@ newer_than() { # POINT: and it can be viewed
 	[ "$(newest)" != "$1" ] && nbdinfo "nbd+unix:///view/$GROUP/v0@latest?socket=$HUB_SOCKET" > /dev/null 2>&1
 }
 start_load() {
-	start_writer oracle oracle --threads 2 --seed "$SEED" --rate 400 --max 16k --mix write=1 --seconds 300 "$DEV"
+	start_writer oracle oracle --threads 2 --seed "$SEED" --rate 150 --max 16k --mix write=1 --seconds 300 "$DEV"
 }
 end_load() {
 	end_writer oracle TERM
@@ -62,11 +62,13 @@ start_daemon --state-dir "$TMP/state" --checkpoint-interval 200ms
 must_wait_for 60 is_synced "$NAME"
 
 # --- The line is cut.
-start_load
-must_wait_for 20 status_past "$NAME" acked $((ST[last] + 200))
+dd if=/dev/urandom of="$DEV" bs=64k count=16 oflag=direct conv=notrunc status=none
+must_wait_for 20 is_synced "$NAME"
 repctl checkpoint "$GROUP" before > /dev/null || die "no checkpoint"
 must_wait_for 20 has_point 'checkpoint +before'
 sum=$(view_sum before)
+start_load
+must_wait_for 20 status_past "$NAME" acked $((ST[last] + 100))
 cut_line
 check "the line is cut: the ring is too small" wait_for 60 status_is "$NAME" capture=track reason=ring-full
 stands=$(newest)
