@@ -323,8 +323,8 @@ dkms-remove:
 ##: check-vm         a real VM boots from a protected disk, then another from its replica
 ##: check-debug      the tests on a kernel that checks itself, which is built first
 ##: fuzz-NAME        one libFuzzer target of tests/fuzz, for FUZZ_SECONDS (60): control, frame, hub, map, nbd
-##: check-hub        rephub: power cuts of it, dependent writes, flipped bytes, an hour of views; HUB_SEED, HUB_CUTS (100),
-##:                  HUB_WRITES, HUB_POINTS, HUB_SECONDS, HUB_FLIPS
+##: check-hub        rephub: power cuts of it, dependent writes, flipped bytes, an hour of views (HUB_SEED, HUB_CUTS=100,
+##:                  HUB_WRITES, HUB_POINTS, HUB_SECONDS, HUB_FLIPS); and in a VM a cut line, and one that loses packets
 ##: check-model      the random model of the write-intent map, for MODEL_SECONDS (600), with MODEL_SEED if given
 ##: check-mutants    whether the tests find bugs that are planted, one by one
 
@@ -364,8 +364,9 @@ check-debug:
 	tests/check debug
 
 check-hub: packages
-	+$(MAKE) --no-print-directory programs
+	+$(MAKE) --no-print-directory all
 	tests/check-hub $(foreach o,SEED CUTS WRITES POINTS SECONDS FLIPS,$(if $(HUB_$o),--$(shell echo $o | tr A-Z a-z) $(HUB_$o)))
+	tests/run-suite --long -t hub-outage -t hub-lag
 
 # It needs nothing but a compiler.
 MODEL_SECONDS ?= 600

@@ -72,7 +72,7 @@ must_wait_for 20 status_past "$NAME" acked $((ST[last] + 100))
 cut_line
 check "the line is cut: the ring is too small" wait_for 60 status_is "$NAME" capture=track reason=ring-full
 stands=$(newest)
-end=$((SECONDS + ${CUT_SECONDS:-5}))
+end=$((SECONDS + ${TEST_LONG:+5}5))
 until [ $SECONDS -ge $end ]; do
 	[ "$(view_sum before)" = "$sum" ] || die "a point has changed"
 	nap 0.5

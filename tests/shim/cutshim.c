@@ -2,8 +2,8 @@
 /*
  * cutshim.so, for LD_PRELOAD: notes what a program does to the files of one file system, for tests/unit/cutdir.h.
  *
- * What is done and what is noted must be the same, also when the program ends by force and another one finds what it did: so
- * nobody kills it from outside, but it is asked by SIGUSR2 to kill itself, and does when nothing is between the two.
+ * What is done and what is noted must be the same, also when the program ends by force and another one finds what it
+ * did: so nobody kills it from outside, but it is asked by SIGUSR2 to kill itself, and does when nothing is between the two.
  */
 #include <dlfcn.h>
 #include <errno.h>
@@ -23,7 +23,8 @@
 
 #include "../unit/cutdir.h"
 
-static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;	/* from before something is done until it is noted */
+/* From before something is done until it is noted. */
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static int log_fd = -1;
 static uint64_t log_end;
 static dev_t device;
@@ -222,7 +223,8 @@ static bool begin_range(int fd, struct stat *st)
 	return true;
 }
 
-static void end_range(const struct stat *st, bool done, enum cut_what what, uint64_t offset, uint64_t length, const void *data)
+static void end_range(const struct stat *st, bool done, enum cut_what what, uint64_t offset, uint64_t length,
+		      const void *data)
 {
 	if (done)
 		note(&(struct cut_entry){ .what = what, .inode = st->st_ino, .offset = offset, .length = length }, NULL, NULL,
