@@ -43,13 +43,13 @@ struct node {
 	char *name[NAMES];
 	struct node *node[NAMES];
 	unsigned int nr;
-	STAILQ_HEAD(, op) ops;
+	STAILQ_HEAD(op_list, op) ops;
 };
 
 /* @nodes: the newest of an inode comes first */
 struct cutdir {
 	char path[PATH_MAX];
-	SLIST_HEAD(, node) nodes;
+	SLIST_HEAD(node_list, node) nodes;
 	struct node *root;
 };
 

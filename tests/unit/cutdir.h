@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * What a power cut leaves of a directory. A program under tests/shim/cutshim.c notes all that it does to the files of one
- * file system, and when it syncs what; from that, and what was there before, a directory is made as the power's end may
- * have left it: what was synced, and of the rest any sectors, in any order, and of each directory's changes the first few.
- * The program may have ended by SIGUSR2, and been started again, time and again before.
+ * What a power cut leaves of a directory. A program under tests/shim/cutshim.c notes all that it does to the files of
+ * one file system, and when it syncs what; from that, and what was there before, a directory is made as the power's end
+ * may have left it: what was synced, and of the rest any sectors, in any order, and of each directory's changes the
+ * first few. The program may have ended by SIGUSR2, and been started again, time and again before.
  */
 #ifndef CUTDIR_H
 #define CUTDIR_H
