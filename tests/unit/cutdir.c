@@ -69,7 +69,7 @@ static struct node *find_node(const struct cutdir *c, uint64_t inode)
 {
 	struct node *n;
 
-	SLIST_FOREACH(n, &c->nodes, link)
+	for (n = SLIST_FIRST(&c->nodes); n; n = SLIST_NEXT(n, link))
 		if (n->inode == inode)
 			return n;
 	fail_msg("inode %lu was never noted", inode);
@@ -283,7 +283,7 @@ static void cut(const struct cutdir *c, struct node *n)
 	uint64_t durable = n->size;
 	struct op *op;
 
-	STAILQ_FOREACH(op, &n->ops, link)
+	for (op = STAILQ_FIRST(&n->ops); op; op = STAILQ_NEXT(op, link))
 		left++;
 	if (n->is_dir)		/* the first few */
 		left = left ? (unsigned int)random() % (left + 1) : 0;
@@ -333,7 +333,7 @@ void cutdir_end(struct cutdir *c, const char *log, unsigned int seed)
 	srandom(seed);
 	while (next_entry(bytes, size, &op))
 		take_entry(c, &op);
-	SLIST_FOREACH(n, &c->nodes, link)
+	for (n = SLIST_FIRST(&c->nodes); n; n = SLIST_NEXT(n, link))
 		cut(c, n);
 	free(bytes);
 	snprintf(command, sizeof(command), "find '%s' -mindepth 1 -delete", c->path);
