@@ -113,7 +113,8 @@ repagent-reader: $(if $(reader_main),$(BUILD)/bin/repagent-reader)
 repctl: $(if $(repctl_main),$(BUILD)/bin/repctl)
 rephub: $(if $(rephub_main),$(BUILD)/bin/rephub)
 rephubctl: $(if $(rephubctl_main),$(BUILD)/bin/rephubctl)
-tools: $(tools:%=$(BUILD)/bin/tests/%) $(nbd_tools:%=$(BUILD)/bin/tests/%) $(BUILD)/bin/tests/pullhub $(BUILD)/bin/tests/hubbench
+tools: $(tools:%=$(BUILD)/bin/tests/%) $(nbd_tools:%=$(BUILD)/bin/tests/%) $(BUILD)/bin/tests/pullhub $(BUILD)/bin/tests/hubbench \
+	$(BUILD)/bin/tests/cutshim.so
 unit: $(units:%=$(BUILD)/bin/tests/unit/%)
 model: $(BUILD)/bin/tests/model/test-map
 
@@ -155,6 +156,11 @@ $(obj)/tests/pullhub/pullhub.o: | $(obj)/have-libnbd
 # It has the agent in it, as the unit tests have.
 $(BUILD)/bin/tests/hubbench: $(obj)/tests/bench/hubbench.o $(obj)/unit.a $(obj)/repagentd.a $(obj)/tools.a
 	$(link) $$(pkg-config --libs cmocka $(repagentd_needs))
+
+# It stands before what a program under test calls, so that no flag of a sanitizer is for it.
+$(BUILD)/bin/tests/cutshim.so: tests/shim/cutshim.c tests/unit/cutdir.h
+	$(call say,CC)mkdir -p $(@D) && $(CC) -std=c11 -D_GNU_SOURCE -Wall -Wextra -Wstrict-prototypes -Wmissing-prototypes \
+		$(if $(WERROR),-Werror) -O2 -g -fPIC -shared -o $@ $<
 
 $(BUILD)/bin/tests/model/test-map: $(model_objects)
 	$(link)
@@ -317,12 +323,14 @@ dkms-remove:
 ##: check-vm         a real VM boots from a protected disk, then another from its replica
 ##: check-debug      the tests on a kernel that checks itself, which is built first
 ##: fuzz-NAME        one libFuzzer target of tests/fuzz, for FUZZ_SECONDS (60): control, frame, hub, map, nbd
+##: check-hub        rephub: power cuts of it, dependent writes, flipped bytes, an hour of views (HUB_SEED, HUB_CUTS=100,
+##:                  HUB_WRITES, HUB_POINTS, HUB_SECONDS, HUB_FLIPS); and in a VM a cut line, and one that loses packets
 ##: check-model      the random model of the write-intent map, for MODEL_SECONDS (600), with MODEL_SEED if given
 ##: check-resync     what it costs to resynchronise 10 GiB that the hub has
 ##: check-mutants    whether the tests find bugs that are planted, one by one
 
 .PHONY: packages demo check check-static check-unit check-vehicle check-dkms check-systemd check-fuzz check-6.1 check-6.12 \
-	check-powercut check-vm check-debug check-model check-resync check-mutants
+	check-powercut check-vm check-debug check-hub check-model check-resync check-mutants
 packages:
 	tests/packages
 
@@ -359,6 +367,11 @@ check-debug:
 	+tests/debug-kernel/build
 	+$(MAKE) --no-print-directory all
 	tests/check debug
+
+check-hub: packages
+	+$(MAKE) --no-print-directory all
+	tests/check-hub $(foreach o,SEED CUTS WRITES POINTS SECONDS FLIPS,$(if $(HUB_$o),--$(shell echo $o | tr A-Z a-z) $(HUB_$o)))
+	tests/run-suite --long -t hub-outage -t hub-lag
 
 # It needs nothing but a compiler.
 MODEL_SECONDS ?= 600

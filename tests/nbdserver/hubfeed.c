@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * hubfeed SOCKET GROUP MIB [RECORD-KIB [FRAMES-PER-FLUSH]]: write a stream of random
- * writes to a rephub's log, several frames in flight, and say how fast that was.
- * The volume disk0 has 128 MiB.
+ * hubfeed SOCKET GROUP MIB [RECORD-KIB [FRAMES-PER-FLUSH [VOLUME-MIB]]]: write a stream
+ * of random writes to a rephub's log, several frames in flight, and say how fast that was.
+ * The volume disk0 has 128 MiB, or what is said.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -16,11 +16,10 @@
 #include "../../userspace/common/frame.h"
 
 #define IN_FLIGHT	8u
-#define SECTORS		(UINT64_C(1) << 18)
 
 static struct nbd_handle *nbd;
 static struct session session;
-static uint64_t next = 1, offset;
+static uint64_t next = 1, offset, volume;	/* @volume: sectors */
 static uint8_t payload[REPAGENT_MAX_RECORD];
 
 static struct slot {
@@ -68,7 +67,7 @@ static struct slot *free_slot(void)
 static void begin(struct frame_builder *b, struct slot *s)
 {
 	struct frame_header h = { .generation = session.generation, .incarnation = 0xfeed, .first = next };
-	struct frame_volume v = { 1, SECTORS, "disk0" };
+	struct frame_volume v = { 1, volume, "disk0" };
 
 	memcpy(h.group, session.group, sizeof(h.group));
 	frame_begin(b, s->frame, &h);
@@ -134,8 +133,9 @@ int main(int argc, char **argv)
 	double start, took;
 	size_t i;
 
-	if (!mib || !kib || kib > 1024 || !per) {
-		fprintf(stderr, "Usage: hubfeed SOCKET GROUP MIB [RECORD-KIB [FRAMES-PER-FLUSH]]\n");
+	volume = (argc > 6 ? strtoull(argv[6], NULL, 10) : 128) * 2048;
+	if (!mib || !kib || kib > 1024 || !per || volume < sectors) {
+		fprintf(stderr, "Usage: hubfeed SOCKET GROUP MIB [RECORD-KIB [FRAMES-PER-FLUSH [VOLUME-MIB]]]\n");
 		return 2;
 	}
 	for (i = 0; i < sizeof(payload); i++)
@@ -145,12 +145,12 @@ int main(int argc, char **argv)
 	s = free_slot();
 	begin(&b, s);
 	if (next == 1) {
-		add(&b, REPAGENT_REC_RESYNC_BEGIN, 0, SECTORS);
+		add(&b, REPAGENT_REC_RESYNC_BEGIN, 0, volume);
 		add(&b, REPAGENT_REC_RESYNC_END, 0, 0);
 	}
 	while (done < mib << 20) {
 		memcpy(payload, &records, sizeof(records));
-		if (!add(&b, REPAGENT_REC_WRITE, (uint64_t)random() % (SECTORS / sectors) * sectors, sectors)) {
+		if (!add(&b, REPAGENT_REC_WRITE, (uint64_t)random() % (volume / sectors) * sectors, sectors)) {
 			send_frame(&b, s);
 			s = free_slot();
 			begin(&b, s);

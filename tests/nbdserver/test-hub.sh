@@ -57,6 +57,9 @@ bad "--keep 'much'" 'expected a size such as' --dir "$HUB" --keep much
 bad "--keep-time 'long'" 'expected a duration' --dir "$HUB" --keep-time long
 bad "--verify-every 'often'" 'expected a duration' --dir "$HUB" --verify-every often
 bad "--verify-rate 'fast'" 'expected a size such as' --dir "$HUB" --verify-rate fast
+bad "--when-full 'cry'" 'expected stop-ingest or drop-history' --dir "$HUB" --when-full cry
+bad "--reserve '1K'" 'from 1 MiB' --dir "$HUB" --reserve 1K
+bad "--warn-full 'soon'" 'expected a duration' --dir "$HUB" --warn-full soon
 bad "--segment '1M'" 'from 4 MiB to 4 GiB' --dir "$HUB" --segment 1M
 bad "--allow 'a=g'" 'without --tls-cert-dir no client has a name' --dir "$HUB" --allow a=g
 bad "'more'" 'expected options alone' --dir "$HUB" more
@@ -71,10 +74,11 @@ check "... its checkpoint" grep -q 'checkpoint *hubfeed' <(ctl points vm0)
 check "... as JSON" python3 -c 'import json, sys; assert json.load(sys.stdin)[0]["what"] == "checkpoint"' < <(ctl --json points vm0)
 check "... and that there is no other group" not ctl volumes vm1
 check "a slip in a command is named" ctl_fails 2 "'statsu': expected groups, volumes, points" statsu
-check "an option of another command is refused" ctl_fails 2 'groups does not know --age, --bytes or --default' groups --age 3d
+check "an option of another command is refused" ctl_fails 2 'groups does not know --age, --bytes, --when-full or --default' groups --age 3d
 check "a group that is missing is asked for" ctl_fails 2 'points: expected a group' points
 check "--age is checked" ctl_fails 2 "--age 'soon': expected a duration" retention vm0 --age soon
 check "--bytes is checked" ctl_fails 2 "--bytes 'much': expected a size" retention vm0 --bytes much
+check "--when-full is checked" ctl_fails 2 "--when-full 'panic': expected drop-history or stop-ingest" retention vm0 --when-full panic
 check "--default stands alone" ctl_fails 2 'without --age' retention vm0 --default --age 1h
 check "a group that is not there is named" ctl_fails 1 "no group 'vm1'" retention vm1
 check "no hub" exits 1 rephubctl --dir "$TMP/none" groups
@@ -88,7 +92,7 @@ looker=$!
 check "rephubctl views tells who looks" wait_for 10 one_looks
 wait $looker
 check "rephubctl space tells what is taken" grep -qE '^vm0 +32\.[0-9] MiB +0 B ' <(ctl space)
-check "... what is free" grep -qE 'iB of .*iB are free; if it goes on like this' <(ctl space)
+check "... what is free" grep -qE 'iB of .*iB are free, .*iB of it in reserve; if it goes on like this' <(ctl space)
 check "completion: commands" grep -qx retention <(complete_to rephubctl ret)
 check "completion: groups" grep -qx vm0 <(complete_to rephubctl --dir "$HUB" points v)
 check "completion: options" grep -qx -- --follow <(complete_to rephubctl events --fo)

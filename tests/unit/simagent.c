@@ -231,6 +231,42 @@ void sim_random(struct simagent *a, unsigned int records)
 	assert_int_equal(sim_send(a), 0);
 }
 
+/* How much of something a test does: as the environment says, where it is to take long. */
+uint64_t sim_many(const char *name, uint64_t few)
+{
+	return getenv(name) ? strtoull(getenv(name), NULL, 10) : few;
+}
+
+/*
+ * The dependent writes of a guest, n times: A(n) on disk0, something else on disk2, B(n) on disk1. At every record B's
+ * number is never above A's.
+ */
+void sim_dependent_writes(struct simagent *a, uint64_t n)
+{
+	static const uint16_t volumes[] = { 1, 3, 2 };
+	struct frame_record r = { .type = REPAGENT_REC_WRITE, .nr_sectors = 8, .len = 4096 };
+	uint8_t payload[4096] = { 0 };
+	unsigned int k;
+	uint64_t i;
+
+	sim_begin(a, false);
+	for (i = 1; i <= n; i++) {
+		for (k = 0; k < 3; k++) {
+			memcpy(payload, &i, sizeof(i));
+			r.volume = volumes[k];
+			r.sector = k == 1 ? i % 200 * 8 : SIM_COUNTER / 512;
+			r.seq = r.time = a->next;
+			while (!frame_add_record(&a->b, &r, payload)) {
+				assert_int_equal(sim_send(a), 0);
+				sim_begin(a, false);
+			}
+			a->next++;
+		}
+	}
+	assert_int_equal(sim_send(a), 0);
+	assert_int_equal(sim_flush(a), 0);
+}
+
 /* What a volume holds after this record: SIM_SECTORS * 512 bytes. */
 void sim_model(const struct simagent *a, uint64_t seq, unsigned int volume, uint8_t *bytes)
 {

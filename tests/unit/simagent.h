@@ -58,6 +58,9 @@ int sim_send(struct simagent *a);
 int sim_flush(struct simagent *a);
 void sim_start(struct simagent *a);
 void sim_random(struct simagent *a, unsigned int records);
+uint64_t sim_many(const char *name, uint64_t few);
+#define SIM_COUNTER	(64 * 512)	/* where it is, in bytes */
+void sim_dependent_writes(struct simagent *a, uint64_t n);
 void sim_fill(uint8_t *buf, uint64_t incarnation, uint64_t seq, uint64_t sector, uint64_t nr);
 void sim_model(const struct simagent *a, uint64_t seq, unsigned int volume, uint8_t *bytes);
 void sim_compare(struct simagent *a, uint64_t seq);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include <fcntl.h>
+#include <libnbd.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -172,6 +173,7 @@ void bench_add_disk(struct bench *b, int i, const char *name)
 	bench_image(b->disk[i].image, VOLUME_SIZE);
 	b->disk[i].oracle = mmap(NULL, VOLUME_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	assert_ptr_not_equal(b->disk[i].oracle, MAP_FAILED);
+	b->disk[i].name = name;
 	b->disk[i].id = simring_add_volume(b->sim, name, VOLUME_SIZE);
 	simring_set_disk(b->sim, b->disk[i].id, b->disk[i].oracle);
 }
@@ -314,6 +316,53 @@ void bench_drained(struct bench *b)
 	if (!simring_wait_acked(b->sim, simring_head(b->sim) - 1, 60))
 		fail_msg("record %lu of %lu is acknowledged", simring_acked(b->sim),
 			 simring_head(b->sim) - 1);
+}
+
+/**
+ * bench_view_is - a rephub at the test's folder shows a volume as it has to be, at the latest point
+ * @b: the bench
+ * @i: index of the volume
+ */
+void bench_view_is(struct bench *b, int i)
+{
+	struct nbd_handle *nbd = nbd_create();
+	unsigned char *buf = malloc(VOLUME_SIZE);
+	const struct disk *d = &b->disk[i];
+	char uri[256];
+	uint64_t n;
+
+	snprintf(uri, sizeof(uri), "nbd+unix:///view/sim/%s@latest?socket=%s/hub", d->name, bench_dir);
+	if (nbd_connect_uri(nbd, uri) < 0)
+		fail_msg("%s: %s", uri, nbd_get_error());
+	assert_int_equal(nbd_get_size(nbd), VOLUME_SIZE);
+	assert_int_equal(nbd_pread(nbd, buf, VOLUME_SIZE, 0, 0), 0);
+	for (n = 0; n < VOLUME_SIZE; n++)
+		if (buf[n] != d->oracle[n])
+			fail_msg("%s differs at byte %lu", d->name, n);
+	nbd_close(nbd);
+	free(buf);
+}
+
+/**
+ * bench_beside - what was built beside the program that runs
+ * @path, @size: for its path
+ * @name: from the program's folder
+ *
+ * Return: whether it is there.
+ */
+bool bench_beside(char *path, size_t size, const char *name)
+{
+	ssize_t n = readlink("/proc/self/exe", path, size - 1);
+
+	path[n > 0 ? n : 0] = '\0';
+	if (!strrchr(path, '/'))
+		return false;
+	*strrchr(path, '/') = '\0';
+	if (strlen(path) + strlen(name) + 2 > size)
+		return false;
+	strcat(path, "/");
+	strcat(path, name);
+	return !access(path, R_OK);
 }
 
 /**

@@ -22,11 +22,13 @@
  * struct disk - a volume
  * @oracle:	what it has to be
  * @image:	path of a file
+ * @name:	of the volume
  */
 struct disk {
 	uint16_t id;
 	unsigned char *oracle;
 	char image[128];
+	const char *name;
 };
 
 /*
@@ -59,6 +61,8 @@ void bench_fill(struct bench *b, unsigned char *p, size_t len);
 void bench_put_one(struct bench *b, int i, bool discards);
 void bench_put(struct bench *b, unsigned int n);
 void bench_drained(struct bench *b);
+void bench_view_is(struct bench *b, int i);
+bool bench_beside(char *path, size_t size, const char *name);
 bool bench_open(const char *name);
 bool bench_close(void);
 

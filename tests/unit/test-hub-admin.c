@@ -273,7 +273,7 @@ static void test_holes(void **state)
 
 static void test_retention(void **state)
 {
-	struct hub_retention keep, two = { 2 * SEGMENT, 0, true }, def = { 0, 0, false };
+	struct hub_retention keep, two = { .bytes = 2 * SEGMENT, .own = true }, def = { .own = false };
 	struct group *g;
 	char path[256];
 	int fd;
@@ -325,7 +325,7 @@ static void test_retention(void **state)
 /* By the hub's own clock, whatever the agent's is: its records are of 1970. */
 static void test_retention_by_age(void **state)
 {
-	struct hub_retention hour = { 0, 3600000000000, true }, half = { 0, 500000000, true };
+	struct hub_retention hour = { .ns = 3600000000000, .own = true }, half = { .ns = 500000000, .own = true };
 	struct group *g;
 	uint64_t last;
 
@@ -396,7 +396,7 @@ static void note_space(void *data, const struct hub_space_info *s)
 
 static void test_space(void **state)
 {
-	struct hub_retention keep = { SEGMENT, 0, true }, all = { 0, 0, true };
+	struct hub_retention keep = { .bytes = SEGMENT, .own = true }, all = { .own = true };
 	struct hub_space_total total;
 	struct group *g;
 
@@ -469,7 +469,7 @@ static void test_forget(void **state)
 	assert_int_equal(hub_forget(hub, "vm0", why), ENOENT);
 	sim_start(&a);
 	run(60);
-	assert_int_equal(hub_set_retention(hub, "vm0", &(struct hub_retention){ SEGMENT, 0, true }, why), 0);
+	assert_int_equal(hub_set_retention(hub, "vm0", &(struct hub_retention){ .bytes = SEGMENT, .own = true }, why), 0);
 	hub_tend(hub);
 	run(20);
 	assert_int_equal(hub_forget(hub, "vm0", why), EBUSY);

@@ -180,6 +180,34 @@ static void test_views(void **state)
 	nbd_close(h);
 }
 
+/* The dependent writes of a guest, as whoever opens an export sees them: B's number is never above A's, nor two below. */
+static void test_dependent_writes(void **state)
+{
+	uint64_t n = sim_many("HUB_WRITES", 5000), points = sim_many("HUB_POINTS", 20), i, at[2];
+	struct nbd_handle *h;
+	char name[64];
+	unsigned int v;
+	uint64_t seq;
+
+	(void)state;
+	start();
+	sim_dependent_writes(&a, n);
+	for (i = 0; i < points; i++) {
+		seq = 3 * SIM_VOLUMES + 1 + (uint64_t)random() % (a.acked - 3 * SIM_VOLUMES);
+		for (v = 0; v < 2; v++) {
+			snprintf(name, sizeof(name), "view/vm0/disk%u@10:%" PRIu64, v, seq);
+			h = connect_to(name);
+			if (!h)
+				fail_msg("%s: %s", name, a.reason);
+			assert_int_equal(nbd_pread(h, &at[v], sizeof(at[v]), SIM_COUNTER, 0), 0);
+			nbd_close(h);
+		}
+		if (at[0] < at[1] || at[0] > at[1] + 1)
+			fail_msg("at %" PRIu64 " A is %" PRIu64 " and B is %" PRIu64, seq, at[0], at[1]);
+	}
+	print_message("# %" PRIu64 " points of %" PRIu64 " records\n", points, a.acked);
+}
+
 /* What was refused is told with its reason, by structured replies and at the opening. */
 static void test_refusals(void **state)
 {
@@ -331,11 +359,14 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_views, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_dependent_writes, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_refusals, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_frames_in_flight, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_takeover, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_list, setup, teardown),
 	};
 
+	if (getenv("ONLY"))
+		cmocka_set_test_filter(getenv("ONLY"));
 	return cmocka_run_group_tests(tests, group_setup, group_teardown);
 }

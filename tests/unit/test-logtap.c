@@ -1025,21 +1025,6 @@ static void test_another_hub(void **state)
 	finish(&b);
 }
 
-/* A real rephub, where one was built beside us. */
-static bool find_rephub(char *path, size_t size)
-{
-	ssize_t n = readlink("/proc/self/exe", path, size - 1);
-	int up;
-
-	path[n > 0 ? n : 0] = '\0';
-	for (up = 0; up < 3 && strrchr(path, '/'); up++)
-		*strrchr(path, '/') = '\0';
-	if (strlen(path) + sizeof("/rephub") > size)
-		return false;
-	strcat(path, "/rephub");
-	return !access(path, X_OK);
-}
-
 static void run_rephub(struct bench *b, const char *program, char *dir)
 {
 	char path[128];
@@ -1051,31 +1036,12 @@ static void run_rephub(struct bench *b, const char *program, char *dir)
 	bench_await(path);
 }
 
-static void view_is(const struct disk *d, const char *name)
-{
-	struct nbd_handle *nbd = nbd_create();
-	unsigned char *buf = malloc(VOLUME_SIZE);
-	char uri[256];
-	uint64_t i;
-
-	snprintf(uri, sizeof(uri), "nbd+unix:///view/sim/%s@latest?socket=%s/hub", name, bench_dir);
-	if (nbd_connect_uri(nbd, uri) < 0)
-		fail_msg("%s: %s", uri, nbd_get_error());
-	assert_int_equal(nbd_get_size(nbd), VOLUME_SIZE);
-	assert_int_equal(nbd_pread(nbd, buf, VOLUME_SIZE, 0, 0), 0);
-	for (i = 0; i < VOLUME_SIZE; i++)
-		if (buf[i] != d->oracle[i])
-			fail_msg("%s differs at byte %lu", name, i);
-	nbd_close(nbd);
-	free(buf);
-}
-
 /* A real rephub runs, and the agent is still to be started; the hub's group is new. */
 static void begin_rephub(struct bench *b, char program[512], char dir[128], const char *name)
 {
 	int i;
 
-	if (!find_rephub(program, 512)) {
+	if (!bench_beside(program, 512, "../../rephub")) {
 		print_message("%s is not there\n", program);
 		skip();
 	}
@@ -1116,15 +1082,15 @@ static void test_rephub(void **state)
 			run_rephub(&b, program, dir);
 		if (i % 4 == 3) {
 			bench_drained(&b);
-			view_is(&b.disk[0], "v0");
-			view_is(&b.disk[1], "v1");
+			bench_view_is(&b, 0);
+			bench_view_is(&b, 1);
 		}
 	}
 	bench_stop(&b);
 	assert_int_equal(simring_acked(b.sim), simring_head(b.sim) - 1);
 	assert_int_equal(simring_marks(b.sim), 0);
-	view_is(&b.disk[0], "v0");
-	view_is(&b.disk[1], "v1");
+	bench_view_is(&b, 0);
+	bench_view_is(&b, 1);
 	finish(&b);
 }
 
@@ -1208,8 +1174,8 @@ static void test_fenced(void **state)
 	for (i = 0; i < 2; i++)
 		simring_put(b.sim, REPAGENT_REC_RESYNC_END, b.disk[i].id, 0, 0, NULL);
 	bench_drained(&b);
-	view_is(&b.disk[0], "v0");
-	view_is(&b.disk[1], "v1");
+	bench_view_is(&b, 0);
+	bench_view_is(&b, 1);
 	client_close(&c);
 	bench_stop(&b);
 	finish(&b);

@@ -61,6 +61,8 @@ static void put_retention(struct json_object *o, const struct hub_retention *kee
 	put_limit(o, "keep-bytes", keep->bytes, 1);
 	put_limit(o, "keep-seconds", keep->ns, NSEC_PER_SEC);
 	put_bool(o, "own", keep->own);
+	put_text(o, "when-full", hub_when_full_name(keep->when_full));
+	put_bool(o, "own-when-full", keep->own_when_full);
 }
 
 static void add_space(void *data, const struct hub_space_info *s)
@@ -73,6 +75,7 @@ static void add_space(void *data, const struct hub_space_info *s)
 	put_number(o, "base-bytes", s->base);
 	put_number(o, "rate", (uint64_t)s->rate);
 	put_retention(o, &s->keep);
+	put_text(o, "state", s->state);
 	json_object_array_add(data, o);
 }
 
@@ -86,10 +89,12 @@ void query_space(void *owner, struct call *call, struct json_object *arguments)
 	hub_space(owner, &total, add_space, list);
 	put_number(o, "size", total.size);
 	put_number(o, "free", total.free);
+	put_number(o, "reserve", total.reserve);
 	if (total.full < 0)
 		put_null(o, "seconds-to-full");
 	else
 		put_number(o, "seconds-to-full", (uint64_t)total.full);
+	put_text(o, "warning", *total.warning ? total.warning : NULL);
 	json_object_object_add(o, "groups", list);
 	call_return(call, o);
 }
@@ -145,14 +150,19 @@ void query_retention(void *owner, struct call *call, struct json_object *argumen
 void set_retention(void *owner, struct call *call, struct json_object *arguments)
 {
 	const char *group = get_text(arguments, "group");
-	bool to_default = get_bool(arguments, "default");
+	bool to_default = get_bool(arguments, "default"), limits = get(arguments, "bytes") || get(arguments, "age");
+	const char *when_full = get(arguments, "when-full") ? get_text(arguments, "when-full") : NULL;
 	struct hub_retention keep;
 	char reason[HUB_REASON_MAX];
 	uint64_t age = get_number(arguments, "age");
 	int err = hub_get_retention(owner, group, &keep);
 
-	if (to_default == (get(arguments, "bytes") || get(arguments, "age"))) {
-		call_fail(call, "InvalidArgument", "expected bytes or age, or default alone");
+	if (to_default == (limits || when_full)) {
+		call_fail(call, "InvalidArgument", "expected bytes, age or when-full, or default alone");
+		return;
+	}
+	if (when_full && !hub_when_full_parse(when_full, &keep.when_full)) {
+		call_fail(call, "InvalidArgument", "when-full '%.40s': expected drop-history or stop-ingest", when_full);
 		return;
 	}
 	if (age > UINT64_MAX / NSEC_PER_SEC) {
@@ -160,7 +170,8 @@ void set_retention(void *owner, struct call *call, struct json_object *arguments
 			  UINT64_MAX / NSEC_PER_SEC);
 		return;
 	}
-	keep.own = !to_default;
+	keep.own = !to_default && (keep.own || limits);
+	keep.own_when_full = !to_default && (keep.own_when_full || when_full);
 	if (get(arguments, "bytes"))
 		keep.bytes = get_number(arguments, "bytes");
 	if (get(arguments, "age"))

@@ -156,6 +156,7 @@ static const struct argument retention_arguments[] = {
 	{ "group", ARG_NAME, true },
 	{ "bytes", ARG_COUNT, false },
 	{ "age", ARG_COUNT, false },
+	{ "when-full", ARG_TEXT, false },
 	{ "default", ARG_BOOL, false },
 	{ NULL, ARG_END, false }
 };

@@ -4,6 +4,7 @@
 #define REPHUB_ENGINE_H
 
 #include <pthread.h>
+#include <semaphore.h>
 #include <sys/queue.h>
 
 #include "events.h"
@@ -63,6 +64,24 @@ struct order;
 struct verify_report;
 struct verify_state;
 
+/*
+ * enum space_state - what a group does about the disk: Documentation/segments.md, A full disk, has the table
+ */
+enum space_state { SPACE_ROOM, SPACE_SHORT, SPACE_FULL };
+
+/*
+ * struct space - part of a group
+ * @ran_out:	a write found no space, whatever is said to be free
+ * @level:	bytes that the group had when the disk became short
+ * @unseen:	bytes that came since it was looked what is free
+ */
+struct space {
+	enum space_state state;
+	bool ran_out;
+	uint64_t level;
+	uint64_t unseen;
+};
+
 /* struct tested - what became of a test that was made at a point: @text. */
 struct tested {
 	uint64_t incarnation, seq, time, id;
@@ -80,9 +99,12 @@ struct tested {
  * @session:	the one that may write
  * @mark:	file that says what was durable, see group_mark()
  * @folding:	a segment is being folded, by one thread
+ * @half:	the first segment's data is in part in the base, for there was no space; not to be tried again
+ *		before @fold_next, ns of CLOCK_MONOTONIC
  * @trouble:	what a person should know of; empty: nothing
  * @keep:	how much of the journal; not own: what holds for all
  * @rate:	of what comes, see space.c
+ * @space:	what it does about a full disk
  * @scratch:	it is the log of a test, of which nothing is told as an event
  * @forgotten:	it was taken away, and is of no use but to be freed at the hub's end
  * @admitted:	a generation of an agent that counts as the present one, for its fail-over was rolled
@@ -116,10 +138,12 @@ struct group {
 	struct hub_session *session;
 	LIST_HEAD(view_list, hub_view) views;
 	unsigned int nr_views;
-	bool folding;
+	bool folding, half;
+	uint64_t fold_next;
 	char trouble[SEGMENT_ERROR_MAX];
 	struct hub_retention keep;
 	struct { uint64_t offset, when; double bytes; } rate;
+	struct space space;
 	bool scratch, forgotten;
 	uint64_t admitted;
 	struct failover failover;
@@ -149,6 +173,8 @@ struct first {
  * @list:	of groups; a group stays until the end
  * @gone:	those that were forgotten, and may still be known to a session
  * @sweep:	there may be directories of such
+ * @wake:	hub_tend() is not to wait
+ * @low:	the warning of a full disk; empty: there is none
  */
 struct hub {
 	struct hub_options o;
@@ -159,6 +185,8 @@ struct hub {
 	LIST_HEAD(group_list, group) list;
 	SLIST_HEAD(gone_list, group) gone;
 	bool sweep;
+	sem_t wake;
+	char low[HUB_REASON_MAX];
 };
 
 /* Something of a group happened: what, incarnation, seq, a format and more. */
@@ -211,6 +239,13 @@ struct hub_retention retention_of(const struct group *g);
 
 /* space.c */
 void space_measure(struct group *g);
+void space_tend(struct group *g);
+void space_warn(struct hub *hub);
+void space_ran_out(struct group *g, const char *where);
+void space_given(struct group *g);
+bool space_to_drop(struct group *g);
+bool space_full(struct group *g, char *reason);
+int space_admit(struct group *g, size_t size, char *reason);
 
 /* verify.c */
 bool verify_open(struct group *g, char *error);

@@ -24,9 +24,11 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "../common/parse.h"
 #include "engine.h"
 
 #define AGE_PARTS	8u	/* a segment lasts for so much of what is kept by age */
+#define NO_SPACE_WAIT	(10 * NSEC_PER_SEC)
 
 static bool zero_range(int fd, uint64_t offset, uint64_t len)
 {
@@ -104,8 +106,8 @@ static struct portion choose_portion(const struct group *g)
 	return p;
 }
 
-/* Of one volume, each range once: what was written last. */
-static bool fold_volume(const struct group *g, const struct portion *p, unsigned int slot, const char *name,
+/* Of one volume, each range once: what was written last. Return 0 or a positive errno. */
+static int fold_volume(const struct group *g, const struct portion *p, unsigned int slot, const char *name,
 			uint8_t *buf, char *error)
 {
 	const struct segment *s = p->s;
@@ -115,7 +117,7 @@ static bool fold_volume(const struct group *g, const struct portion *p, unsigned
 	uint64_t at = 0, kept = UINT64_MAX;
 	bool ok = true, made = false;
 	uint32_t i;
-	int fd;
+	int fd, err;
 
 	for (i = 0; i < p->nr && ok; i++) {
 		rec = &s->record[i];
@@ -127,7 +129,7 @@ static bool fold_volume(const struct group *g, const struct portion *p, unsigned
 		snprintf(error, SEGMENT_ERROR_MAX, "out of memory");
 	if (!ok || !x.nr) {
 		extents_free(&x);
-		return ok;
+		return ok ? 0 : ENOMEM;
 	}
 	fd = openat(g->base, name, O_RDWR | O_CLOEXEC);
 	if (fd < 0 && errno == ENOENT) {
@@ -140,10 +142,11 @@ static bool fold_volume(const struct group *g, const struct portion *p, unsigned
 		if (!rec->len) {
 			ok = zero_range(fd, e->start * 512, (e->end - e->start) * 512);
 		} else {
-			if (kept != e->id && segment_read(s, rec, buf, buf + FRAME_MAX, error)) {
+			err = kept != e->id ? segment_read(s, rec, buf, buf + FRAME_MAX, error) : 0;
+			if (err) {
 				close(fd);
 				extents_free(&x);
-				return false;
+				return err;
 			}
 			kept = e->id;
 			ok = write_base(fd, buf + (e->start - rec->sector) * 512, e->start * 512,
@@ -152,12 +155,13 @@ static bool fold_volume(const struct group *g, const struct portion *p, unsigned
 		at = e->end;
 	}
 	ok = ok && !fdatasync(fd) && (!made || !fsync(g->base));
+	err = ok ? 0 : errno;
 	if (!ok)
-		snprintf(error, SEGMENT_ERROR_MAX, "the base of volume %s: %s", name, strerror(errno));
+		snprintf(error, SEGMENT_ERROR_MAX, "the base of volume %s: %s", name, strerror(err));
 	if (fd >= 0)
 		close(fd);
 	extents_free(&x);
-	return ok;
+	return err;
 }
 
 static void remove_files(const struct group *g, const struct segment *s)
@@ -174,29 +178,30 @@ static void remove_files(const struct group *g, const struct segment *s)
 /*
  * The first segment, in all volumes' bases; then its files go. Without the group's
  * lock: only one thread folds, and the first segment and the names of its volumes
- * stay as they are meanwhile.
+ * stay as they are meanwhile. Return 0 or a positive errno.
  */
-static bool fold_segment(struct group *g, const struct portion *p, uint64_t next, const struct replay *names,
+static int fold_segment(struct group *g, const struct portion *p, uint64_t next, const struct replay *names,
 			 char *error)
 {
 	uint8_t *buf = malloc(3 * (size_t)FRAME_MAX);
 	const struct first after = { .start = next };
 	unsigned int i;
-	bool ok = buf;
+	int err = buf ? 0 : ENOMEM;
 
-	if (!ok)
+	if (err)
 		snprintf(error, SEGMENT_ERROR_MAX, "out of memory");
-	for (i = 0; i < names->nr && ok; i++)
-		ok = fold_volume(g, p, i, names->volume[i].name, buf, error);
+	for (i = 0; i < names->nr && !err; i++)
+		err = fold_volume(g, p, i, names->volume[i].name, buf, error);
 	free(buf);
-	if (!ok)
-		return false;
+	if (err)
+		return err;
 	if (!seal_write(g->dir, "first", FIRST_MAGIC, &after, sizeof(after))) {
-		snprintf(error, SEGMENT_ERROR_MAX, "what was folded cannot be noted: %s", strerror(errno));
-		return false;
+		err = errno;
+		snprintf(error, SEGMENT_ERROR_MAX, "what was folded cannot be noted: %s", strerror(err));
+		return err;
 	}
 	remove_files(g, p->s);
-	return true;
+	return 0;
 }
 
 /* The first segments are no more of the group. The group is locked, or not yet in use. */
@@ -221,8 +226,24 @@ static uint64_t floor_above(const struct group *g, const struct portion *p)
 	return g->segment[p->gone]->first_id + (g->segment[p->gone]->branch ? 1 : 0);
 }
 
-static void fold_failed(struct group *g, const char *error)
+static uint64_t now_ns(clockid_t clock)
 {
+	struct timespec now;
+
+	clock_gettime(clock, &now);
+	return (uint64_t)now.tv_sec * NSEC_PER_SEC + (uint64_t)now.tv_nsec;
+}
+
+static void fold_failed(struct group *g, int err, const char *error)
+{
+	/* What was begun does no harm, and there may be space again. */
+	if (err == ENOSPC || err == EDQUOT) {
+		g->half = true;
+		g->fold_next = now_ns(CLOCK_MONOTONIC) + NO_SPACE_WAIT;
+		hub_say(g->hub, LOG_WARNING, "group %s: folding is put off: %s", g->name, error);
+		hubgroup_event(g, "fold-failed", 0, 0, "put off: %s", error);
+		return;
+	}
 	snprintf(g->trouble, sizeof(g->trouble), "%s", error);
 	hub_say(g->hub, LOG_ERR, "group %s: folding ended: %s", g->name, error);
 	hubgroup_event(g, "fold-failed", 0, 0, "%s", error);
@@ -241,6 +262,7 @@ bool fold_finish(struct group *g, char *error)
 	const struct segment *s = g->segment[0];
 	struct first first;
 	struct portion p;
+	int err;
 
 	/* It was read before. */
 	if (seal_read(g->dir, "first", FIRST_MAGIC, &first, sizeof(first)) || !first.folding)
@@ -251,37 +273,45 @@ bool fold_finish(struct group *g, char *error)
 	}
 	p = choose_portion(g);
 	g->floor = floor_above(g, &p);
-	if (fold_segment(g, &p, g->segment[p.gone]->start, &g->now, error)) {
+	err = fold_segment(g, &p, g->segment[p.gone]->start, &g->now, error);
+	if (err)
+		fold_failed(g, err, error);
+	else
 		drop_first(g, p.gone);
-	} else {
-		fold_failed(g, error);
-	}
 	return true;
 }
 
-static uint64_t now_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_REALTIME, &now);
-	return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
-}
-
 /* Is the first segment to be folded? The group is locked. */
-static bool due(const struct group *g)
+static bool due(struct group *g)
 {
 	const struct segment *s = g->segment[0], *last = hubgroup_last(g);
 	const struct hub_retention keep = retention_of(g);
-	uint64_t ns = now_ns(), ended;
+	uint64_t ns = now_ns(CLOCK_REALTIME), ended;
 
 	if (g->nr_segments < 2 || g->folding || *g->trouble || !s->sealed || s->end > g->durable.offset ||
 	    s->first_id + s->nr_records >= g->hold || view_oldest(g) < s->first_id + choose_portion(g).nr)
 		return false;
+	if (g->half)
+		return now_ns(CLOCK_MONOTONIC) >= g->fold_next;
 	if (keep.bytes && last->end - s->start > keep.bytes)
 		return true;
 	/* By our clock: nothing of it came after the next one was begun. */
 	ended = g->segment[1]->created;
-	return keep.ns && ended < ns && ns - ended > keep.ns;
+	return (keep.ns && ended < ns && ns - ended > keep.ns) || space_to_drop(g);
+}
+
+/* Is another segment to be begun, so that this one can be folded? The group is locked. */
+static bool is_old(struct group *g)
+{
+	const struct segment *s = hubgroup_last(g);
+	uint64_t now = now_ns(CLOCK_REALTIME), ns = retention_of(g).ns;
+
+	if (!s->nr_records || g->broken)
+		return false;
+	/* A group that writes little must not keep all for as long as a segment lasts. */
+	if (ns && now > s->created && now - s->created > ns / AGE_PARTS)
+		return true;
+	return g->nr_segments == 1 && segment_size(s) >= g->hub->o.segment / 4 && space_to_drop(g);
 }
 
 /**
@@ -297,8 +327,8 @@ void fold_some(struct group *g)
 	struct portion p;
 	struct first first;
 	struct segment *s;
-	uint64_t next, ns, bytes;
-	bool ok;
+	uint64_t next, bytes;
+	int err;
 
 	pthread_mutex_lock(&g->lock);
 	if (g->forgotten) {
@@ -306,10 +336,7 @@ void fold_some(struct group *g)
 		free(names);
 		return;
 	}
-	/* A group that writes little must not keep all for as long as a segment lasts. */
-	s = hubgroup_last(g);
-	ns = retention_of(g).ns;
-	if (ns && s->nr_records && !g->broken && now_ns() > s->created && now_ns() - s->created > ns / AGE_PARTS)
+	if (is_old(g))
 		(void)hubgroup_roll(g, reason);
 	while (names && due(g)) {
 		s = g->segment[0];
@@ -321,18 +348,20 @@ void fold_some(struct group *g)
 		g->folding = true;
 		g->floor = floor_above(g, &p);
 		pthread_mutex_unlock(&g->lock);
-		ok = seal_write(g->dir, "first", FIRST_MAGIC, &first, sizeof(first));
-		if (!ok)
-			snprintf(error, sizeof(error), "folding cannot be noted: %s", strerror(errno));
-		ok = ok && fold_segment(g, &p, next, names, error);
+		err = seal_write(g->dir, "first", FIRST_MAGIC, &first, sizeof(first)) ? 0 : errno;
+		if (err)
+			snprintf(error, sizeof(error), "folding cannot be noted: %s", strerror(err));
+		else
+			err = fold_segment(g, &p, next, names, error);
 		pthread_mutex_lock(&g->lock);
-		g->folding = false;
-		if (ok) {
+		g->folding = g->half = false;
+		if (!err) {
 			drop_first(g, p.gone);
+			space_given(g);
 			hubgroup_event(g, "folded", g->segment[0]->begin.incarnation, g->segment[0]->begin.seq,
 				       "%" PRIu64 " MiB; older points are gone", bytes >> 20);
 		} else {
-			fold_failed(g, error);
+			fold_failed(g, err, error);
 		}
 	}
 	pthread_mutex_unlock(&g->lock);

@@ -551,12 +551,23 @@ void hubgroup_close(struct group *g)
 
 /* ---- adding -------------------------------------------------------------- */
 
+/* What is said of an error of the journal; ENOSPC, for whatever reason there is none, is one to wait for. */
+static int why_not(struct group *g, int err, const char *reason)
+{
+	if (err != ENOSPC && err != EDQUOT)
+		return EIO;
+	space_ran_out(g, reason);
+	return ENOSPC;
+}
+
 static int broken(struct group *g, int err, char *reason, const char *what)
 {
 	g->broken = true;
 	snprintf(reason, HUB_REASON_MAX, "%s: %s", what, strerror(err));
-	hubgroup_event(g, err == ENOSPC || err == EDQUOT ? "full" : "failed", 0, 0, "%s", reason);
-	return err == ENOSPC || err == EDQUOT ? ENOSPC : EIO;
+	err = why_not(g, err, reason);
+	if (err != ENOSPC)
+		hubgroup_event(g, "failed", 0, 0, "%s", reason);
+	return err;
 }
 
 /**
@@ -593,7 +604,7 @@ int hubgroup_begin(struct group *g, uint64_t start, const struct replay *begin, 
 		int err = errno;
 
 		snprintf(reason, HUB_REASON_MAX, "%.150s", error);
-		return err == ENOSPC || err == EDQUOT ? ENOSPC : EIO;
+		return why_not(g, err, reason);
 	}
 	if (!segment_seal(s, &g->now, error))
 		hub_say(g->hub, LOG_WARNING, "group %s: %s", g->name, error);
@@ -715,7 +726,7 @@ int hubgroup_add(struct group *g, const struct frame_header *h, const uint8_t *f
 		/* What is there of it, is behind all that counts: the next one is written over it. */
 		if (n < 0 && (errno == ENOSPC || errno == EDQUOT) && !ftruncate(s->fd, (off_t)segment_size(s))) {
 			snprintf(reason, HUB_REASON_MAX, "the journal cannot be written: no space is left");
-			return ENOSPC;
+			return why_not(g, ENOSPC, reason);
 		}
 		if (n < 0)
 			return broken(g, errno, reason, "the journal cannot be written");

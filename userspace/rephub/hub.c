@@ -23,6 +23,7 @@
 #include <sys/random.h>
 #include <sys/stat.h>
 #include <syslog.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "engine.h"
@@ -140,6 +141,8 @@ void hub_options_init(struct hub_options *o)
 	o->segment = UINT64_C(256) << 20;
 	o->keep.bytes = UINT64_C(64) << 30;
 	o->verify_rate = UINT64_C(10) << 20;
+	o->keep.when_full = HUB_STOP_INGEST;
+	o->warn = UINT64_C(6) * 3600 * 1000000000;
 }
 
 static bool open_dir(int at, const char *name, int *fd, char *error)
@@ -207,6 +210,7 @@ struct hub *hub_open(const char *dir, const struct hub_options *o, char *error)
 	pthread_mutex_init(&hub->lock, NULL);
 	LIST_INIT(&hub->list);
 	SLIST_INIT(&hub->gone);
+	sem_init(&hub->wake, 0, 0);
 	hub->sweep = true;
 	if (!open_dir(AT_FDCWD, dir, &hub->dir, error))
 		goto failed;
@@ -277,6 +281,7 @@ void hub_close(struct hub *hub)
 		close(hub->groups);
 	if (hub->dir >= 0)
 		close(hub->dir);
+	sem_destroy(&hub->wake);
 	pthread_mutex_destroy(&hub->lock);
 	free(hub);
 }
@@ -363,7 +368,7 @@ struct group *hub_next(struct hub *hub, const struct group *g)
 
 /**
  * hub_tend - do what is to be done now and then: fold what is older than is kept, make events durable, ...
- * @hub: the hub; call it every second or so, in a thread that may wait
+ * @hub: the hub; call it, and hub_rest(), by turns in a thread that may wait
  */
 void hub_tend(struct hub *hub)
 {
@@ -377,9 +382,36 @@ void hub_tend(struct hub *hub)
 		failover_tend(g);
 		verify_tend(g);
 		fold_some(g);
+		space_tend(g);
 	}
 	forget_sweep(hub);
+	space_warn(hub);
 	events_tend(hub->events);
+}
+
+/**
+ * hub_rest - wait until hub_tend() is to be called again: for a second, or until hub_wake()
+ * @hub: the hub
+ */
+void hub_rest(struct hub *hub)
+{
+	struct timespec until;
+
+	clock_gettime(CLOCK_MONOTONIC, &until);
+	until.tv_sec++;
+	(void)sem_clockwait(&hub->wake, CLOCK_MONOTONIC, &until);
+}
+
+/**
+ * hub_wake - end hub_rest(), or the next one
+ * @hub: the hub
+ */
+void hub_wake(struct hub *hub)
+{
+	int waiting;
+
+	if (!sem_getvalue(&hub->wake, &waiting) && !waiting)
+		sem_post(&hub->wake);
 }
 
 /**

@@ -23,16 +23,22 @@ struct hub_view;
 struct hub_sums;
 struct hub_disk;
 
+/* What a group does when the disk is full; Documentation/segments.md, A full disk. */
+enum hub_when_full { HUB_STOP_INGEST = 1, HUB_DROP_HISTORY };
+
 /*
  * struct hub_retention - how much of a group's journal is kept; what is older is folded into the base
  * @bytes:	0: no limit
  * @ns:		by age; what is older may stay until its segment is, too. 0: no limit
- * @own:	was set for the group, else it is what holds for all
+ * @own:	these were set for the group, else it is what holds for all
+ * @own_when_full: likewise
  */
 struct hub_retention {
 	uint64_t bytes;
 	uint64_t ns;
 	bool own;
+	enum hub_when_full when_full;
+	bool own_when_full;
 };
 
 /*
@@ -42,6 +48,8 @@ struct hub_retention {
  * @keep:	of journal, for each group that nothing else was said of
  * @verify_every: volumes are compared with their source this often, ns; 0: by command alone
  * @verify_rate: ... at so many bytes a second; 0: no limit
+ * @reserve:	bytes of the disk that streams do not get; 0: by the disk's size
+ * @warn:	ns before the disk is full that it is warned of; 0: it is not
  * @log:	takes a line, in any thread
  * @step:	told of each durable step of a fail-over, and its end, so that tests can end the hub there;
  *		may be NULL
@@ -51,6 +59,7 @@ struct hub_options {
 	uint64_t segment;
 	struct hub_retention keep;
 	uint64_t verify_every, verify_rate;
+	uint64_t reserve, warn;
 	void (*log)(void *data, int priority, const char *line);
 	void (*step)(void *data, const char *what);
 	void *data;
@@ -61,6 +70,8 @@ struct hub *hub_open(const char *dir, const struct hub_options *o, char *error);
 void hub_close(struct hub *hub);
 void hub_identity(const struct hub *hub, uint8_t *uuid);
 void hub_tend(struct hub *hub);
+void hub_rest(struct hub *hub);
+void hub_wake(struct hub *hub);
 
 /* session.c: the log's export, each call with an errno and a reason of NBDS_REASON_MAX */
 #define HUB_REASON_MAX	160
@@ -263,21 +274,25 @@ struct hub_event_query {
 /*
  * struct hub_space_info - what a group takes of the disk, in bytes
  * @rate:	bytes a second that its journal takes in, over the last minutes
+ * @state:	a word
  */
 struct hub_space_info {
 	const char *group;
 	uint64_t journal, index, base;
 	double rate;
 	struct hub_retention keep;
+	const char *state;
 };
 
 /*
  * struct hub_space_total - the disk that the hub's directory is on
- * @full:	seconds until it is full at these rates; negative: never, for what is kept has room
+ * @full:	seconds until the reserve is reached at these rates; negative: never, for what is kept has room
+ * @warning:	of a full disk; may be empty
  */
 struct hub_space_total {
-	uint64_t size, free;
+	uint64_t size, free, reserve;
 	double full;
+	char warning[HUB_REASON_MAX];
 };
 
 void hub_groups(struct hub *hub, void (*each)(void *data, const struct hub_group_info *g), void *data);
@@ -290,6 +305,9 @@ void hub_events(struct hub *hub, const struct hub_event_query *q,
 		void (*each)(void *data, const struct hub_event *e), void *data);
 void hub_space(struct hub *hub, struct hub_space_total *total,
 	       void (*each)(void *data, const struct hub_space_info *s), void *data);
+bool hub_space_low(struct hub *hub, char *text);
+const char *hub_when_full_name(enum hub_when_full w);
+bool hub_when_full_parse(const char *name, enum hub_when_full *w);
 
 /* retention.c, forget.c: what a person changes; the errno says what is wrong, ENOENT that there is no such group */
 int hub_get_retention(struct hub *hub, const char *group, struct hub_retention *keep);

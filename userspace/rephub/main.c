@@ -7,6 +7,7 @@
 #include <limits.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -50,6 +51,11 @@ static const char usage_text[] =
 "      --keep SIZE             of each group's journal, what is older is folded\n"
 "                              into the base (64G; 0: no limit)\n"
 "      --keep-time DURATION    the same by age (0: no limit)\n"
+"      --when-full WORD        of groups that nothing else is said of: stop-ingest,\n"
+"                              or drop-history, the oldest (stop-ingest)\n"
+"      --reserve SIZE          of the disk, that is not given to streams (a\n"
+"                              twentieth of it, from 64M to 4G)\n"
+"      --warn-full DURATION    before that is reached, warn (6h; 0: never)\n"
 "      --segment SIZE          of the journal's files (256M)\n"
 "      --verify-every DURATION each volume is compared with its source this often,\n"
 "                              such as 30d (0: by command alone)\n"
@@ -65,7 +71,7 @@ static const char usage_text[] =
 
 enum option_id {
 	OPT_TLS = 256, OPT_ALLOW, OPT_NO_CREATE, OPT_KEEP, OPT_KEEP_TIME, OPT_SEGMENT, OPT_CONNECTIONS,
-	OPT_WORKERS, OPT_CONTROL, OPT_EVERY, OPT_RATE,
+	OPT_WORKERS, OPT_CONTROL, OPT_EVERY, OPT_RATE, OPT_WHEN_FULL, OPT_RESERVE, OPT_WARN,
 };
 
 static const struct option options[] = {
@@ -76,6 +82,9 @@ static const struct option options[] = {
 	{ "no-create",		no_argument, NULL, OPT_NO_CREATE },
 	{ "keep",		required_argument, NULL, OPT_KEEP },
 	{ "keep-time",		required_argument, NULL, OPT_KEEP_TIME },
+	{ "when-full",		required_argument, NULL, OPT_WHEN_FULL },
+	{ "reserve",		required_argument, NULL, OPT_RESERVE },
+	{ "warn-full",		required_argument, NULL, OPT_WARN },
 	{ "segment",		required_argument, NULL, OPT_SEGMENT },
 	{ "verify-every",	required_argument, NULL, OPT_EVERY },
 	{ "verify-rate",	required_argument, NULL, OPT_RATE },
@@ -158,6 +167,17 @@ static void parse_options(int argc, char **argv)
 		case OPT_KEEP_TIME:
 			if (!parse_duration(optarg, &cfg.hub.keep.ns))
 				usage_error("--keep-time '%s': expected a duration such as 30min or 7d", optarg);
+			break;
+		case OPT_WHEN_FULL:
+			if (!hub_when_full_parse(optarg, &cfg.hub.keep.when_full))
+				usage_error("--when-full '%s': expected stop-ingest or drop-history", optarg);
+			break;
+		case OPT_RESERVE:
+			cfg.hub.reserve = size_of("reserve", optarg, MIB, INT64_MAX);
+			break;
+		case OPT_WARN:
+			if (!parse_duration(optarg, &cfg.hub.warn))
+				usage_error("--warn-full '%s': expected a duration such as 6h or 2d, or 0", optarg);
 			break;
 		case OPT_SEGMENT:
 			cfg.hub.segment = size_of("segment", optarg, SEGMENT_LEAST, SEGMENT_MOST);
@@ -247,16 +267,13 @@ static bool listen_all(struct nbds_server *s)
 	return true;
 }
 
+static atomic_bool tender_ends;
+
 static void *tend(void *arg)
 {
-	struct timespec second = { 1, 0 };
-
-	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, NULL);
-	for (;;) {
+	while (!tender_ends) {
 		hub_tend(arg);
-		pthread_setcancelstate(PTHREAD_CANCEL_ENABLE, NULL);
-		nanosleep(&second, NULL);
-		pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, NULL);
+		hub_rest(arg);
 	}
 	return NULL;
 }
@@ -319,8 +336,9 @@ static bool begin_life(struct life *life, const sigset_t *set)
 	       !epoll_ctl(life->loop.epfd, EPOLL_CTL_ADD, life->signals, &ev);
 }
 
-static void run(struct life *life, struct control *control)
+static void run(struct life *life, struct control *control, struct hub *hub)
 {
+	char low[HUB_REASON_MAX];
 	unsigned int told = 0;
 	uint64_t next_status = 0;
 	struct epoll_event ev[16];
@@ -338,8 +356,8 @@ static void run(struct life *life, struct control *control)
 		log_expire();
 		nbds_get_stats(life->server, &stats);
 		if (stats.connections != told || life->loop.now >= next_status) {
-			sd_notifyf(0, "STATUS=%u connections; %ju MiB taken", stats.connections,
-				   (uintmax_t)(stats.written_bytes / MIB));
+			sd_notifyf(0, "STATUS=%u connections; %ju MiB taken%s%s", stats.connections,
+				   (uintmax_t)(stats.written_bytes / MIB), hub_space_low(hub, low) ? "; " : "", low);
 			next_status = life->loop.now + 60 * NSEC_PER_SEC;
 		}
 		told = stats.connections;
@@ -408,10 +426,11 @@ int main(int argc, char **argv)
 			life.server = s;
 			control = open_control(&life, hub);
 			sd_notify(0, "READY=1");
-			run(&life, control);
+			run(&life, control, hub);
 			sd_notify(0, "STOPPING=1");
 			control_free(control);
-			pthread_cancel(tender);
+			tender_ends = true;
+			hub_wake(hub);
 			pthread_join(tender, NULL);
 			status = EXIT_SUCCESS;
 		}

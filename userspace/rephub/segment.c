@@ -596,8 +596,10 @@ bool segment_seal(struct segment *s, const struct replay *r, char *error)
 	     write_all(fd, s->record, records, SEGMENT_HEADER) && write_all(fd, s->frame, frames, at) &&
 	     write_all(fd, s->mark, marks, at + frames) &&
 	     !renameat(s->dir, tmp, s->dir, name) && map_records(s, fd);
-	if (!ok)
+	if (!ok) {
 		failed(error, "index %s cannot be written: %s", name, strerror(errno));
+		unlinkat(s->dir, tmp, 0);	/* what there is of it may be all that was free */
+	}
 	if (fd >= 0)
 		close(fd);
 	return ok;

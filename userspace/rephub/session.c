@@ -16,14 +16,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/statvfs.h>
 #include <syslog.h>
 #include <time.h>
 
 #include "../common/sums.h"
 #include "engine.h"
-
-#define SPACE_LEAST	(UINT64_C(64) << 20)	/* free bytes without which the journal is full */
 
 enum state { STATE_NEW, STATE_HELLO, STATE_OPEN, STATE_BROKEN, STATE_OVER };
 
@@ -206,7 +203,9 @@ static int take_frame(struct hub_session *s, const uint8_t *bytes, size_t have, 
 			      s->hello.incarnation);
 	if (have < frame_size(&h))
 		return 0;
-	err = hubgroup_add(s->group, &h, bytes, s->raw, error);
+	err = space_admit(s->group, frame_size(&h), error);
+	if (!err)
+		err = hubgroup_add(s->group, &h, bytes, s->raw, error);
 	if (err)
 		return refuse(s, err, reason, "frame at %" PRIu64 ": %.120s", s->at, error);
 	*taken = frame_size(&h);
@@ -319,13 +318,6 @@ int hub_session_write(struct hub_session *s, uint64_t offset, const void *buf, s
 	return err;
 }
 
-static bool has_space(const struct group *g)
-{
-	struct statvfs v;
-
-	return fstatvfs(g->journal, &v) || (uint64_t)v.f_bavail * v.f_frsize >= SPACE_LEAST;
-}
-
 static __attribute__((format(printf, 3, 4)))
 void not_accepting(struct session *out, enum session_state state, const char *fmt, ...)
 {
@@ -388,6 +380,10 @@ static int open_session(struct hub_session *s, struct session *out, char *reason
 		not_accepting(out, SESSION_FENCED, "%.150s", reason);
 		return 0;
 	}
+	if (space_full(g, reason)) {
+		not_accepting(out, SESSION_FULL, "%.150s", reason);
+		return 0;
+	}
 	if (g->session && g->session != s)
 		hubgroup_event(g, "session-closed", g->now.incarnation, g->now.seq, "%s: another one was opened",
 			       g->session->peer);
@@ -401,10 +397,6 @@ static int open_session(struct hub_session *s, struct session *out, char *reason
 	}
 	if (!hubgroup_mend(g, reason)) {
 		not_accepting(out, SESSION_FAILED, "%.150s", reason);
-		return 0;
-	}
-	if (!has_space(g)) {
-		not_accepting(out, SESSION_FULL, "less than %" PRIu64 " MiB are free for the journal", SPACE_LEAST >> 20);
 		return 0;
 	}
 	if (g->session != s) {	/* another one came while we synced, or a fail-over */

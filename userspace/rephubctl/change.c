@@ -12,15 +12,18 @@
 
 static int tell(const struct hub *h, struct json_object *o)
 {
+	static const char as_for_all[] = ", as for all groups that nothing else was said of";
 	char bytes[HUMAN_MAX], age[HUMAN_MAX];
 
 	if (h->opt->json)
 		show_json(o);
 	else
-		printf("%s: of the journal is kept what fits into %s and came within %s%s\n", h->opt->group,
+		printf("%s: of the journal is kept what fits into %s and came within %s%s\n%s: when the disk is full: %s%s\n",
+		       h->opt->group,
 		       get(o, "keep-bytes") ? human_size(bytes, get_number(o, "keep-bytes")) : "any size",
 		       get(o, "keep-seconds") ? human_duration(age, (uint64_t)(get_seconds(o, "keep-seconds") * 1e9)) :
-		       "any time", get_bool(o, "own") ? "" : ", as for all groups that nothing else was said of");
+		       "any time", get_bool(o, "own") ? "" : as_for_all, h->opt->group, get_text(o, "when-full"),
+		       get_bool(o, "own-when-full") ? "" : as_for_all);
 	json_object_put(o);
 	return EXIT_SUCCESS;
 }
@@ -36,6 +39,8 @@ int do_retention(struct hub *h)
 		put_number(arguments, "age", n / NSEC_PER_SEC);
 	if (opt->bytes && parse_size(opt->bytes, &n))
 		put_number(arguments, "bytes", n);
+	if (opt->when_full)
+		put_text(arguments, "when-full", opt->when_full);
 	if (opt->to_default)
 		put_bool(arguments, "default", true);
 	result = hub_ask(h, opt->given ? "set-retention" : "query-retention", arguments);

@@ -28,7 +28,7 @@ static const char usage_text[] =
 "  space                what the groups take of the disk, and when it is full\n"
 "  events [GROUP]       what happened, the newest last\n"
 "  retention GROUP      how much of a group's history is kept; or, with --age,\n"
-"                       --bytes or --default, from now on\n"
+"                       --bytes, --when-full or --default, from now on\n"
 "  verify GROUP[/VOLUME]   have volumes compared with their source, beside its\n"
 "                       writes, and what differs sent again\n"
 "  forget GROUP         remove a group with all of its history\n"
@@ -52,6 +52,8 @@ static const char usage_text[] =
 "  -f, --follow         events: go on, until it is ended\n"
 "      --age DURATION   retention: of the journal, such as 36h or 7d (0: no limit)\n"
 "      --bytes SIZE     retention: of the journal, such as 20G (0: no limit)\n"
+"      --when-full WORD retention: when the hub's disk is full, drop-history (the\n"
+"                       oldest) or stop-ingest (until there is room)\n"
 "      --default        retention: as the hub has it for all groups\n"
 "      --rate SIZE      verify: at most so much a second, such as 10M\n"
 "      --stop           verify: no longer\n"
@@ -73,7 +75,7 @@ static const char usage_text[] =
 
 enum option_id { OPT_CONTROL = 256, OPT_JSON, OPT_MOST, OPT_TIMED, OPT_AGE, OPT_BYTES, OPT_DEFAULT, OPT_YES,
 	OPT_AT, OPT_MAX, OPT_PASSED, OPT_FAILED, OPT_NOTE, OPT_PLANNED, OPT_PARTIAL, OPT_COMMIT,
-	OPT_WAIT, OPT_SINCE, OPT_VOLUME, OPT_RATE, OPT_STOP };
+	OPT_WAIT, OPT_SINCE, OPT_VOLUME, OPT_RATE, OPT_STOP, OPT_WHEN_FULL };
 
 static const struct option options[] = {
 	{ "dir",	required_argument, NULL, 'd' },
@@ -84,6 +86,7 @@ static const struct option options[] = {
 	{ "follow",	no_argument, NULL, 'f' },
 	{ "age",	required_argument, NULL, OPT_AGE },
 	{ "bytes",	required_argument, NULL, OPT_BYTES },
+	{ "when-full",	required_argument, NULL, OPT_WHEN_FULL },
 	{ "default",	no_argument, NULL, OPT_DEFAULT },
 	{ "yes",	no_argument, NULL, OPT_YES },
 	{ "at",		required_argument, NULL, OPT_AT },
@@ -220,6 +223,12 @@ static void parse_option(int c, char **argv)
 		cfg.bytes = optarg;
 		cfg.given |= WITH_RETENTION;
 		break;
+	case OPT_WHEN_FULL:
+		if (strcmp(optarg, "drop-history") && strcmp(optarg, "stop-ingest"))
+			usage_error("--when-full '%s': expected drop-history or stop-ingest", optarg);
+		cfg.when_full = optarg;
+		cfg.given |= WITH_RETENTION;
+		break;
 	case OPT_DEFAULT:
 		cfg.to_default = true;
 		cfg.given |= WITH_RETENTION;
@@ -328,7 +337,7 @@ static const struct command *parse_options(int argc, char **argv)
 			    cfg.given & ~cmd->with & WITH_ORDER ? "--planned, --partial or --commit-after" :
 			    cfg.given & ~cmd->with & WITH_WAIT ? "--wait" : cfg.given & ~cmd->with & WITH_VERIFY ? "--rate or --stop" :
 			    cfg.given & ~cmd->with & WITH_SINCE ? "--since or --volume" :
-			    "--age, --bytes or --default");
+			    "--age, --bytes, --when-full or --default");
 	if (cmd->with & WITH_AT && !cfg.at)
 		usage_error("%s: expected --at POINT, such as --at latest", cmd->name);
 	if (cmd->with & WITH_SINCE && (!cfg.since || !cfg.volume))
@@ -341,8 +350,8 @@ static const struct command *parse_options(int argc, char **argv)
 		usage_error("--note: expected it with --passed or --failed");
 	if (cmd->with & WITH_TIMED && cfg.most > POINTS_MOST)
 		usage_error("--most %" PRIu64 ": expected at most %u points", cfg.most, POINTS_MOST);
-	if (cfg.to_default && (cfg.age || cfg.bytes))
-		usage_error("--default: expected it without --age and --bytes");
+	if (cfg.to_default && (cfg.age || cfg.bytes || cfg.when_full))
+		usage_error("--default: expected it without --age, --bytes and --when-full");
 	return cmd;
 }
 

@@ -32,7 +32,7 @@ enum option_bit {
  * struct options - what was said on the command line
  * @group:	NULL: none; of test stop the test; of verify perhaps with a volume behind it
  * @given:	enum option_bit, of those that were said
- * @age, @bytes: texts that are sound; NULL: not said
+ * @age, @bytes, @when_full: texts that are sound; NULL: not said
  * @wait:	ns, for a planned move, or the end of a comparison
  */
 struct options {
@@ -41,7 +41,7 @@ struct options {
 	unsigned int given;
 	bool json, timed, follow, yes, to_default;
 	uint64_t most;
-	const char *age, *bytes;
+	const char *age, *bytes, *when_full;
 	const char *at, *result, *note;
 	const char *since, *volume;
 	uint64_t wait;

@@ -243,8 +243,8 @@ static void tell_space(struct json_object *space)
 	struct table t;
 	size_t i;
 
-	table_init(&t, "lrrrrr");
-	table_row(&t, "GROUP", "JOURNAL", "BASE", "COMES", "KEPT", "KEPT FOR");
+	table_init(&t, "lrrrrrll");
+	table_row(&t, "GROUP", "JOURNAL", "BASE", "COMES", "KEPT", "KEPT FOR", "WHEN FULL", "DISK");
 	for (i = 0; i < length_of(list); i++) {
 		o = json_object_array_get_idx(list, i);
 		human_size(rate, get_number(o, "rate"));
@@ -253,15 +253,18 @@ static void tell_space(struct json_object *space)
 			  human_size(journal, get_number(o, "journal-bytes") + get_number(o, "index-bytes")),
 			  human_size(base, get_number(o, "base-bytes")), rate,
 			  get(o, "keep-bytes") ? human_size(bytes, get_number(o, "keep-bytes")) : "any size",
-			  get(o, "keep-seconds") ? duration(age, o, "keep-seconds") : "any age");
+			  get(o, "keep-seconds") ? duration(age, o, "keep-seconds") : "any age",
+			  get_text(o, "when-full"), get_text(o, "state"));
 	}
 	table_print(&t, stdout, 0);
-	printf("\n%s of %s are free", human_size(journal, get_number(space, "free")),
-	       human_size(base, get_number(space, "size")));
+	printf("\n%s of %s are free, %s of it in reserve", human_size(journal, get_number(space, "free")),
+	       human_size(base, get_number(space, "size")), human_size(bytes, get_number(space, "reserve")));
 	if (duration(full, space, "seconds-to-full"))
 		printf("; if it goes on like this, full in %s\n", full);
 	else
 		printf("; if it goes on like this, it will not be full\n");
+	if (get(space, "warning"))
+		printf("Warning: %s.\n", get_text(space, "warning"));
 }
 
 int show_space(struct hub *h)
