@@ -129,8 +129,8 @@ attach_recover() { # ID: sets $DAEMON, and $DISKS
 }
 detach_recover() {
 	local status=0
-	kill -TERM "$DAEMON"
-	wait "$DAEMON" || status=1
+	[ -z "$DAEMON" ] || kill -TERM "$DAEMON"
+	[ -z "$DAEMON" ] || wait "$DAEMON" || status=1
 	quietly dm remove --retry "${COPIES[@]}" || status=1
 	return "$status"
 }
