@@ -374,8 +374,14 @@ $(fuzzers): packages
 ##: bench            what protection costs, beside other device-mapper targets, DRBD and MD
 ##: bench-nbd        reads through the NBD server, beside nbdkit's file plugin
 ##: bench-hub        the log tap into rephub, beside the mirror tap and libnbd alone into nbdkit
+##: bench-recover    the disk of a fail-over VM, beside the kernel's NBD client on the same export
 
-.PHONY: bench bench-nbd bench-hub
+.PHONY: bench bench-nbd bench-hub bench-recover
+bench-recover:
+	tests/packages bench
+	+$(MAKE) --no-print-directory all
+	tests/bench/run recover
+
 bench-hub:
 	tests/packages bench
 	+$(MAKE) --no-print-directory all

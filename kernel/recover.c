@@ -311,7 +311,8 @@ static void unregister(struct rec_volume *v)
 	WRITE_ONCE(v->dead, true);
 	cdev_device_del(&v->cdev, &v->dev);
 	wake_up_interruptible_poll(&v->wait, EPOLLHUP);
-	module_put(THIS_MODULE);	/* not the last: who calls has one, too */
+	put_device(&v->dev);		/* neither is the last: who calls has one, too */
+	module_put(THIS_MODULE);
 }
 
 /* How many changes of the disk are not acknowledged. All is answered, or sent again, for the device is gone. */

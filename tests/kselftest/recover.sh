@@ -9,7 +9,7 @@
 
 ops=3000
 [ -z "${TEST_LONG:-}" ] || ops=30000
-plan 32
+plan 33
 export TMPDIR=$TMP
 HUB=$TMP/hub
 NAME=$PREFIX-r0
@@ -113,4 +113,18 @@ check_not "with a limit a request fails in time" timeout 30 dd if="$DEV" of="$TM
 	2> /dev/null
 check "... and is counted" status_is "$NAME" failed=1
 check "... and nothing waits" status_is "$NAME" waiting=0
+remove_dm "$NAME"
+
+# --- Nothing is left of a volume that is gone: the rings would soon be too many.
+total=/sys/module/dm_repagent_mod/parameters/ring_total_mib
+before=$(< $total)
+defer eval "echo $before > $total"
+echo 40 > $total
+again() {
+	local i
+	for ((i = 0; i < 3; i++)); do
+		dm create "$NAME" --table "0 8192 rep-recover $GROUP v0 2 ring 32" && dm remove --retry "$NAME" || return
+	done
+}
+check "a volume that was removed gives its memory back" again
 ktap_finished

@@ -461,6 +461,33 @@ static void test_live(void **state)
 	assert_null(hub_live_open(hub, "vm0", "disk0", why));
 }
 
+/* What a client sent that lost its connection does not come behind what is sent again. */
+static void test_one_writer(void **state)
+{
+	struct hub_disk *old, *new;
+	uint8_t got[512];
+
+	(void)state;
+	sim_start(&a);
+	run(&a, 20);
+	assert_int_equal(hub_failover(hub, "vm0", &(struct hub_order){ .point = "latest" }, why), 0);
+	old = open_disk(NULL, 0);
+	new = open_disk(NULL, 0);
+	assert_int_equal(hub_disk_write(old, 1, 0, model[0], 512, why), 0);
+	assert_int_equal(hub_disk_write(new, 2, 0, model[1], 512, why), 0);
+	assert_int_equal(hub_disk_write(old, 1, 0, model[0], 512, why), ESHUTDOWN);
+	assert_non_null(strstr(why, "one writer"));
+	assert_int_equal(hub_disk_zero(old, 1, 0, 512, false, why), ESHUTDOWN);
+	assert_int_equal(hub_disk_read(old, 0, got, 512, why), 0);
+	assert_memory_equal(got, model[1], 512);
+	/* The other volume has a writer of its own. */
+	hub_disk_close(old);
+	old = open_disk(NULL, 1);
+	assert_int_equal(hub_disk_write(old, 1, 0, model[1], 512, why), 0);
+	hub_disk_close(old);
+	hub_disk_close(new);
+}
+
 /* A typo disturbs nobody; neither does a point that cannot be used. */
 static void test_refused(void **state)
 {
@@ -1038,6 +1065,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_scratch, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_scratch_limit, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_live, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_one_writer, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_refused, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_planned, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_old_frames, setup, teardown),
