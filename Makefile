@@ -143,7 +143,9 @@ $(obj)/tools.a: $(tool_objects)
 $(obj)/unit.a: $(unit_objects)
 
 $(tools:%=$(BUILD)/bin/tests/%): $(BUILD)/bin/tests/%: $(obj)/tests/tools/%.o $(if $(tool_objects),$(obj)/tools.a)
-	$(link) -lpthread
+	$(link) $(tool_libs) -lpthread
+$(BUILD)/bin/tests/txload: tool_libs := -lsqlite3
+$(obj)/tests/tools/txload.o: | $(obj)/have-sqlite3
 
 $(nbd_tools:%=$(BUILD)/bin/tests/%): $(BUILD)/bin/tests/%: $(obj)/tests/nbdserver/%.o $(obj)/nbdserver.a \
 		$(obj)/rephub.a $(obj)/tools.a
