@@ -7,18 +7,22 @@
 # shellcheck source=tests/kselftest/lib.sh
 . ./lib.sh
 
-plan 49
+plan 52
 export TMPDIR=$TMP
 [ -n "$(command -v repctl)" ] || ktap_skip_all "repctl is not built"
 modprobe -q dm-mirror || ktap_skip_all "no dm-mirror"
+[ ! -d /run/systemd/system ] || ktap_skip_all "here systemd would have to know of it"
 MIB=32
 NAME=$GROUP-v0
 DEV=$(dev "$NAME")
 THROTTLE=/sys/module/dm_mirror/parameters/raid1_resync_throttle
-no_lock() {
-	rm -f "/run/repagent/$GROUP.v0.home"
+made=''
+[ -d /etc/repagent ] || made=1
+take_away() {
+	rm -f "/run/repagent/$GROUP.v0.home" "/etc/repagent/$GROUP.conf"
+	[ -z "$made" ] || rmdir /etc/repagent
 }
-defer no_lock
+defer take_away
 defer remove_dm "$NAME-hub"
 defer remove_dm "$NAME"
 defer eval "echo $(< $THROTTLE) > $THROTTLE"
@@ -165,6 +169,9 @@ check "nothing of the hub stays" wait_for 20 no_node
 kill_daemon
 kill_hub
 check "without daemon and hub the load goes on" load_goes_on
+check "it can be protected again under load" exits 0 protect "$GROUP" v0="$LOCAL" --name "$NAME" --tap "$HUB_URI" --ring 8
+check "... and is" table_is "*repagent*"
+check "... and again not" exits 0 unprotect "$GROUP" --live --force
 end_writer load TERM
 check "no request failed, and every read was right" test $? -eq 0
 check "the device is the disk" same "$DEV" "$LOCAL"
