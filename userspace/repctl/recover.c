@@ -2,8 +2,8 @@
 /*
  * repctl recover, unrecover: the disk of a fail-over VM, as a device of this host.
  *
- * Two devices: NAME-hub asks the hub, by the target rep-recover and a daemon; NAME, which the VM opens, is linear over it, so
- * that it can be moved while the VM runs (takehome.c).
+ * Two devices: NAME-hub asks the hub, by the target rep-recover and a daemon; NAME, which the VM opens, is linear over
+ * it, so that it can be moved while the VM runs (takehome.c).
  */
 #include <inttypes.h>
 #include <string.h>
@@ -100,7 +100,8 @@ static int parse_recover(struct wish *w, int argc, char **argv)
 /* Both devices, as far as they are not there yet. */
 static int make_devices(const struct wish *w)
 {
-	char hub[DMDEV_NAME_MAX + sizeof(HUB_SUFFIX)], uuid[DMDEV_NAME_MAX], line[DMDEV_NAME_MAX], error[DMDEV_ERROR_MAX];
+	char hub[DMDEV_NAME_MAX + sizeof(HUB_SUFFIX)], uuid[DMDEV_NAME_MAX], line[DMDEV_NAME_MAX];
+	char error[DMDEV_ERROR_MAX];
 	enum dmdev_result result;
 	struct recovered r;
 
@@ -118,13 +119,14 @@ static int make_devices(const struct wish *w)
 	if (result != DMDEV_OK)
 		return fail("%s", error);
 	if (strcmp(r.name, w->name))
-		return fail("volume %s of group %s is there already, as %s, and not as %s" HUB_SUFFIX, w->volume, w->group,
-			    r.hub.name, w->name);
+		return fail("volume %s of group %s is there already, as %s, and not as %s" HUB_SUFFIX, w->volume,
+			    w->group, r.hub.name, w->name);
 	if (r.hub.sectors != w->sectors)
 		return fail("%s is there already, with %" PRIu64 " bytes, and not %" PRIu64 "\nTo have another size, type: repctl unrecover %s %s",
 			    r.hub.name, r.hub.sectors * SECTOR, w->sectors * SECTOR, w->group, w->volume);
 	if (r.where == ELSEWHERE)
-		return fail("there is a mapped device %s already, which is no such disk: expected another --name", w->name);
+		return fail("there is a mapped device %s already, which is no such disk: expected another --name",
+			    w->name);
 	if (r.where != HUB_ONLY)
 		return EXIT_FINE;
 	snprintf(uuid, sizeof(uuid), "%s-%s", w->group, w->volume);

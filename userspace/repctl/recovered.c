@@ -119,10 +119,10 @@ const char *recovered_path(const char *number, char *path)
  * @hub: major:minor of NAME-hub, which is read until all is copied
  * @local: major:minor of the local device
  *
- * handle_errors: without it the kernel counts a region as copied that could not be, and says of a write that it is done if
- * only the local device has it, of which it does not read. With it such a write waits until repctl has put the hub back in place
- * (take-home watches for that), and then is carried out there. Not keep_log: if the hub fails a read, that reads of
- * the local device what is not there yet.
+ * handle_errors: without it the kernel counts a region as copied that could not be, and says of a write that it is done
+ * if only the local device has it, of which it does not read. With it such a write waits until repctl has put the hub
+ * back in place (take-home watches for that), and then is carried out there. Not keep_log: if the hub fails a read, that
+ * reads of the local device what is not there yet.
  */
 void mirror_line(char *line, uint64_t sectors, const char *hub, const char *local)
 {
@@ -169,7 +169,8 @@ static void describe(const struct recovered *r, char *text, size_t size)
 		if (dmdev_status(r->name, "mirror", line, sizeof(line), error) != DMDEV_OK || !mirror_parse(line, &m))
 			snprintf(text, size, "?");
 		else if (m.hub_failed || m.local_failed)
-			snprintf(text, size, "at the hub, and %.200s FAILED", recovered_path(r->disk.leg[m.local_failed], path));
+			snprintf(text, size, "at the hub, and %.200s FAILED",
+				 recovered_path(r->disk.leg[m.local_failed], path));
 		else
 			snprintf(text, size, "at the hub, %" PRIu64 " %% on %.200s", 100 * m.done / m.total,
 				 recovered_path(r->disk.leg[1], path));

@@ -2,8 +2,9 @@
 /*
  * repctl take-home: a disk that is answered from a hub moves to a device of this host, while the VM runs.
  *
- * As pvmove does it: NAME becomes a mirror of NAME-hub and DEVICE; when the kernel's dm-mirror has copied all, NAME becomes
- * linear over DEVICE. Where a disk is stands in its table alone, so that whoever is killed is followed by the same command:
+ * As pvmove does it: NAME becomes a mirror of NAME-hub and DEVICE; when the kernel's dm-mirror has copied all, NAME
+ * becomes linear over DEVICE. Where a disk is stands in its table alone, so that whoever is killed is followed by the
+ * same command:
  *
  *	            DEVICE, or --finish	--abort
  *	HUB_ONLY    refused		refused
@@ -12,8 +13,8 @@
  *	HOME        clear		refused: the hub is behind
  *	ELSEWHERE   refused		refused
  *
- * What the VM was told is written is at the hub until the swap, whatever fails; and on DEVICE, durable there if it was at the
- * hub, from the last flush before the swap on.
+ * What the VM was told is written is at the hub until the swap, whatever fails; and on DEVICE, durable there if it was
+ * at the hub, from the last flush before the swap on.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -101,8 +102,9 @@ static int look_at_mirror(const struct move *m, struct mirror *mirror)
 
 	if (dmdev_status(m->r.name, "mirror", line, sizeof(line), error) != DMDEV_OK)
 		return fail("%s", error);
-	return mirror_parse(line, mirror) ? EXIT_FINE : fail("%s: the status of dm-mirror is '%s': expected one of two legs",
-							     m->r.name, line);
+	if (!mirror_parse(line, mirror))
+		return fail("%s: the status of dm-mirror is '%s': expected one of two legs", m->r.name, line);
+	return EXIT_FINE;
 }
 
 /* --- Changes: under the lock, after a look -------------------------------------- */
@@ -134,7 +136,8 @@ static int clear(struct move *m)
 	remark("/dev/mapper/%s lies on %s alone, and the hub is not asked for it any more.", m->r.name, path);
 	snprintf(path, sizeof(path), "/dev/rep-recover/%s/%s", m->group, m->volume);
 	if (!access(path, F_OK))
-		remark("Some writes are not durable at the hub yet, which is of no matter now: %s goes when they are.", path);
+		remark("Some writes are not durable at the hub yet, which is of no matter now: %s goes when they are.",
+		       path);
 	recovered_path(m->r.disk.table.origin, path);
 	remark("After the next boot /dev/mapper/%s is not there: give the VM this disk then (virsh edit).\n"
 	       "Nothing is sent to a hub. To protect it, while the VM runs:\n"
@@ -161,8 +164,8 @@ static int check_open(struct move *m, int fd)
 	if (ioctl(fd, BLKGETSIZE64, &bytes))
 		return fail("%s: %s", m->device, strerror(errno));
 	if (bytes < expected)
-		return fail("%s is too small: it has %" PRIu64 " bytes (%s); expected %" PRIu64 " (%s) or more", m->device, bytes,
-			    human_size(has, bytes), expected, human_size(wants, expected));
+		return fail("%s is too small: it has %" PRIu64 " bytes (%s); expected %" PRIu64 " (%s) or more",
+			    m->device, bytes, human_size(has, bytes), expected, human_size(wants, expected));
 	disk = dmdev_path(&m->r.disk, path, sizeof(path)) ? open(path, O_RDONLY | O_CLOEXEC) : -1;
 	size = sector_size(disk);
 	if (disk >= 0)
@@ -185,16 +188,16 @@ static int check_device(struct move *m)
 		return fail("%s: %s%s", m->device, strerror(errno), errno == ENOENT ?
 			    "\nTo see this host's disks, type: lsblk -o PATH,SIZE,TYPE,MOUNTPOINTS" : "");
 	if (!S_ISBLK(st.st_mode))
-		return fail("%s is no block device: expected one of this host that is free, such as /dev/vg/%s", m->device,
-			    m->volume);
+		return fail("%s is no block device: expected one of this host that is free, such as /dev/vg/%s",
+			    m->device, m->volume);
 	if (st.st_rdev == makedev(m->r.hub.major, m->r.hub.minor) ||
 	    st.st_rdev == makedev(m->r.disk.major, m->r.disk.minor))
 		return fail("%s is the disk that is to be moved: expected another one", m->device);
 	/* What an earlier try has loaded and not put in place would be in the way. */
 	dmdev_clear(m->r.name);
 	if (device_user(st.st_rdev, user, sizeof(user)))
-		return fail("%s is in use: %s. Expected a device that is free: all that is on it will be overwritten", m->device,
-			    user);
+		return fail("%s is in use: %s. Expected a device that is free: all that is on it will be overwritten",
+			    m->device, user);
 	fd = open(m->device, O_RDWR | O_EXCL | O_CLOEXEC);
 	if (fd < 0)
 		return fail("%s: %s%s", m->device, strerror(errno), errno == EBUSY ?
@@ -226,8 +229,8 @@ static int check_daemon(const struct move *m)
 	if (dmdev_status(m->r.hub.name, "rep-recover", line, sizeof(line), error) != DMDEV_OK)
 		return fail("%s", error);
 	if (sscanf(line, "%*s %*s %15s", daemon) == 1 && strcmp(daemon, "daemon"))
-		return fail("no daemon answers for volume %s of group %s\nType: systemctl start repagent-recover@%s", m->volume,
-			    m->group, m->group);
+		return fail("no daemon answers for volume %s of group %s\nType: systemctl start repagent-recover@%s",
+			    m->volume, m->group, m->group);
 	return EXIT_FINE;
 }
 
@@ -237,8 +240,8 @@ static int begin(struct move *m)
 	int status;
 
 	if (!m->device)
-		return fail("%s is at the hub, and nothing is under way\nTo begin, type: repctl take-home %s %s DEVICE", m->r.name,
-			    m->group, m->volume);
+		return fail("%s is at the hub, and nothing is under way\nTo begin, type: repctl take-home %s %s DEVICE",
+			    m->r.name, m->group, m->volume);
 	status = check_device(m);
 	if (!status)
 		status = check_mirror();
@@ -300,8 +303,8 @@ static int give_up(struct move *m, const struct mirror *mirror)
 	if (status)
 		return status;
 	return fail("%s failed, so that the VM goes on at the hub alone, as before. Its log tells more: dmesg\n"
-		    "Then type: repctl take-home %s %s DEVICE", mirror->local_failed ? path : "a read from the hub", m->group,
-		    m->volume);
+		    "Then type: repctl take-home %s %s DEVICE", mirror->local_failed ? path : "a read from the hub",
+		    m->group, m->volume);
 }
 
 /* All is copied. What the VM has flushed must be durable on the local device too before it is the only one. */
@@ -316,8 +319,9 @@ static int flush(const char *number)
 		err = errno;
 	if (fd >= 0)
 		close(fd);
-	return err ? fail("%s: %s\nThe VM goes on at the hub and there. Then type this again, or --abort", path, strerror(err)) :
-		     EXIT_FINE;
+	if (!err)
+		return EXIT_FINE;
+	return fail("%s: %s\nThe VM goes on, at the hub and there. Type this again, or --abort", path, strerror(err));
 }
 
 /* A look, and what is to be done at once. *over: there is no mirror any more. */
