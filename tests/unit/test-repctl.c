@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
  * What repctl says: columns, moments, the state of a group in words, the word
- * that was meant.
+ * that was meant; and what it reads of dm-mirror.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "repctl/json.h"
+#include "repctl/recovered.h"
 #include "repctl/show.h"
 #include "repctl/suggest.h"
 #include "repctl/table.h"
@@ -203,6 +204,43 @@ static void test_hostile(void **state)
 	json_object_put(s);
 }
 
+static void test_mirror(void **state)
+{
+	static const char *const wrong[] = {
+		"", "2", "2 253:0 7:1", "2 253:0 7:1 12/64", "2 253:0 7:1 12/64 1", "2 253:0 7:1 65/64 1 AA 1 core",
+		"2 253:0 7:1 0/0 1 AA 1 core", "3 253:0 7:1 7:2 12/64 1 AAA 1 core", "2 253:0 7:1 12/64 1 AAA 1 core",
+		"2 253:0 7:1 12/64 1 A 1 core", "g v daemon 0 0/8192 0 0 0",
+	};
+	struct mirror m;
+	unsigned int i;
+
+	(void)state;
+	assert_true(mirror_parse("2 253:0 7:1 12/64 1 AA 1 core", &m));
+	assert_int_equal(m.done, 12);
+	assert_int_equal(m.total, 64);
+	assert_false(m.hub_failed || m.local_failed);
+	assert_true(mirror_parse("2 253:0 7:1 64/64 1 AD 1 core", &m));
+	assert_true(!m.hub_failed && m.local_failed);
+	assert_true(mirror_parse("2 253:0 7:1 64/64 1 RA 3 disk 253:2 A", &m));
+	assert_true(m.hub_failed && !m.local_failed);
+	for (i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++)
+		assert_false(mirror_parse(wrong[i], &m));
+}
+
+static void test_mirror_line(void **state)
+{
+	char line[MIRROR_LINE_MAX];
+
+	(void)state;
+	/* The kernel wants a power of 2 that is no larger than the disk. */
+	mirror_line(line, 41943040, "253:0", "7:1");
+	assert_string_equal(line, "core 1 2048 2 253:0 0 7:1 0 1 handle_errors");
+	mirror_line(line, 2047, "253:0", "7:1");
+	assert_string_equal(line, "core 1 1024 2 253:0 0 7:1 0 1 handle_errors");
+	mirror_line(line, 3, "253:0", "7:1");
+	assert_string_equal(line, "core 1 2 2 253:0 0 7:1 0 1 handle_errors");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -214,6 +252,8 @@ int main(void)
 		cmocka_unit_test(test_all),
 		cmocka_unit_test(test_linear),
 		cmocka_unit_test(test_hostile),
+		cmocka_unit_test(test_mirror),
+		cmocka_unit_test(test_mirror_line),
 	};
 
 	setenv("TZ", "UTC0", 1);

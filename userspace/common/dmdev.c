@@ -18,6 +18,7 @@
 #include "dmdev.h"
 
 #define TARGET		"repagent"
+#define RECOVER		"rep-recover"
 #define UUID_PREFIX	"REPAGENT-"	/* in udev's rules as well */
 #define KMSG_RECORD	8192		/* bytes that hold any record of the kernel's log */
 #define OPEN_TRIES	20		/* who looks at new devices has one open for a moment */
@@ -185,7 +186,18 @@ static int kmsg_here(void)
 	return fd;
 }
 
-/* What device-mapper and the target said since; "" if nothing. */
+static bool is_ours(const char *said)
+{
+	static const char *const words[] = { TARGET, RECOVER, "mirror", "linear" };
+	unsigned int i;
+
+	for (i = 0; i < sizeof(words) / sizeof(words[0]); i++)
+		if (strstr(said, words[i]))
+			return true;
+	return false;
+}
+
+/* What device-mapper and the targets said since; "" if nothing. */
 static const char *kmsg_since(int fd, char *text, size_t size)
 {
 	static const char prefix[] = "device-mapper: ";
@@ -204,7 +216,7 @@ static const char *kmsg_since(int fd, char *text, size_t size)
 		record[strcspn(record, "\n")] = '\0';
 		said = strchr(record, ';');
 		if (!said++ || strncmp(said, prefix, sizeof(prefix) - 1) ||
-		    !strstr(said, TARGET) || used >= size - 1)
+		    !is_ours(said) || used >= size - 1)
 			continue;
 		said += sizeof(prefix) - 1;
 		used += (size_t)snprintf(text + used, size - used, "%s%s", used ? "; " : "", said);
@@ -243,6 +255,24 @@ static bool number_of(const char *origin, dev_t *dev)
 	return true;
 }
 
+/* Of a mirror's line: "core 1 2048 2 253:0 0 7:1 0 ...". */
+static void read_legs(const char *params, struct dmdev *dev)
+{
+	char word[64];
+	unsigned int n = 0, i;
+	const char *s = take_word(params, word, sizeof(word));
+
+	for (s = s ? take_number(s, &n) : NULL; s && n; n--)
+		s = take_word(s, word, sizeof(word));
+	s = s ? take_number(s, &n) : NULL;
+	for (i = 0; s && n == 2 && i < 2; i++) {
+		s = take_word(s, dev->leg[i], sizeof(dev->leg[i]));
+		s = s ? take_word(s, word, sizeof(word)) : NULL;
+		if (!s || strcmp(word, "0"))
+			dev->leg[i][0] = '\0';
+	}
+}
+
 static void read_table(struct dm_task *task, struct dmdev *dev)
 {
 	char *type = NULL, *params = NULL, word[32];
@@ -257,6 +287,12 @@ static void read_table(struct dm_task *task, struct dmdev *dev)
 	if (!strcmp(type, TARGET)) {
 		if (!dmdev_parse(params, &dev->table))
 			dev->target[0] = '\0';
+	} else if (!strcmp(type, RECOVER)) {
+		s = take_word(params, dev->table.group, sizeof(dev->table.group));
+		if (!s || !take_word(s, dev->table.volume, sizeof(dev->table.volume)))
+			dev->target[0] = '\0';
+	} else if (!strcmp(type, "mirror")) {
+		read_legs(params, dev);
 	} else if (!strcmp(type, "linear")) {
 		/* Only what begins where the origin begins is the origin. */
 		s = take_word(params, dev->table.origin, sizeof(dev->table.origin));
@@ -305,16 +341,7 @@ enum dmdev_result dmdev_get(const char *name, struct dmdev *dev, char *error)
 	return result;
 }
 
-/**
- * dmdev_list - the repagent devices of this host
- * @group: of this group alone, or NULL for all
- * @devs: out
- * @max: how many fit
- * @error: DMDEV_ERROR_MAX bytes for a sentence
- *
- * Return: how many there are of them, at most @max; or -1.
- */
-int dmdev_list(const char *group, struct dmdev *devs, unsigned int max, char *error)
+static int list(const char *target, const char *group, struct dmdev *devs, unsigned int max, char *error)
 {
 	struct dm_task *task = dm_task_create(DM_DEVICE_LIST);
 	bool ok = task && dm_task_run(task);
@@ -329,7 +356,7 @@ int dmdev_list(const char *group, struct dmdev *devs, unsigned int max, char *er
 		struct dmdev *dev = &devs[nr];
 
 		/* One that has just gone is none. */
-		if (dmdev_get(names->name, dev, ignored) == DMDEV_OK && !strcmp(dev->target, TARGET) &&
+		if (dmdev_get(names->name, dev, ignored) == DMDEV_OK && !strcmp(dev->target, target) &&
 		    (!group || !strcmp(dev->table.group, group)))
 			nr++;
 		if (!names->next)
@@ -338,6 +365,20 @@ int dmdev_list(const char *group, struct dmdev *devs, unsigned int max, char *er
 	if (task)
 		dm_task_destroy(task);
 	return names || ok ? (int)nr : -1;
+}
+
+/**
+ * dmdev_list - the repagent devices of this host
+ * @group: of this group alone, or NULL for all
+ * @devs: out
+ * @max: how many fit
+ * @error: DMDEV_ERROR_MAX bytes for a sentence
+ *
+ * Return: how many there are of them, at most @max; or -1.
+ */
+int dmdev_list(const char *group, struct dmdev *devs, unsigned int max, char *error)
+{
+	return list(TARGET, group, devs, max, error);
 }
 
 /* The first repagent device that fits, or NULL. */
@@ -351,14 +392,7 @@ static struct dmdev *find(struct dmdev *devs, int nr, const char *group, const c
 	return NULL;
 }
 
-/**
- * dmdev_list_all - the repagent devices of this host, however many
- * @devs: out: to be freed
- * @error: DMDEV_ERROR_MAX bytes for a sentence
- *
- * Return: how many there are, or -1.
- */
-int dmdev_list_all(struct dmdev **devs, char *error)
+static int list_all(const char *target, struct dmdev **devs, char *error)
 {
 	unsigned int max = 64;
 	int nr;
@@ -369,12 +403,36 @@ int dmdev_list_all(struct dmdev **devs, char *error)
 			fail(DMDEV_FAILED, error, "device-mapper: out of memory");
 			return -1;
 		}
-		nr = dmdev_list(NULL, *devs, max, error);
+		nr = list(target, NULL, *devs, max, error);
 		if (nr < (int)max)
 			return nr;
 		free(*devs);
 		max *= 2;
 	}
+}
+
+/**
+ * dmdev_list_all - the repagent devices of this host, however many
+ * @devs: out: to be freed
+ * @error: DMDEV_ERROR_MAX bytes for a sentence
+ *
+ * Return: how many there are, or -1.
+ */
+int dmdev_list_all(struct dmdev **devs, char *error)
+{
+	return list_all(TARGET, devs, error);
+}
+
+/**
+ * dmdev_list_recover - the rep-recover devices of this host, however many
+ * @devs: out: to be freed; their tables tell group and volume
+ * @error: DMDEV_ERROR_MAX bytes for a sentence
+ *
+ * Return: how many there are, or -1.
+ */
+int dmdev_list_recover(struct dmdev **devs, char *error)
+{
+	return list_all(RECOVER, devs, error);
 }
 
 /**
@@ -426,13 +484,20 @@ bool dmdev_path(const struct dmdev *dev, char *path, size_t size)
 
 /* --- Changes ------------------------------------------------------------ */
 
-/* Run a task that changes a device, and wait for its node. */
-static bool run_task(struct dm_task *task, bool nodes, int *err)
+/*
+ * Who would read a device that is answered from a hub would wait for the hub, and
+ * udev, and so we, with it: of these devices udev makes the nodes, and no more.
+ */
+#define UNREAD	(DM_UDEV_DISABLE_SUBSYSTEM_RULES_FLAG | DM_UDEV_DISABLE_DISK_RULES_FLAG | \
+		 DM_UDEV_DISABLE_OTHER_RULES_FLAG)
+
+/* Run a task that changes a device, and wait for its node. @udev: what udev shall not do. */
+static bool run_task(struct dm_task *task, bool nodes, uint16_t udev, int *err)
 {
 	uint32_t cookie = 0;
 	bool ok;
 
-	if (nodes && !dm_task_set_cookie(task, &cookie, 0)) {
+	if (nodes && !dm_task_set_cookie(task, &cookie, udev)) {
 		*err = ENOMEM;
 		return false;
 	}
@@ -459,7 +524,7 @@ static bool simple_task(int type, const char *name, int *err)
 	ok = dm_task_set_name(task, name);
 	if (type == DM_DEVICE_REMOVE)
 		dm_task_retry_remove(task);
-	ok = ok && run_task(task, nodes, err);
+	ok = ok && run_task(task, nodes, 0, err);
 	dm_task_destroy(task);
 	return ok;
 }
@@ -487,7 +552,7 @@ static bool table_task(const struct dmdev_table *created, const char *name, uint
 	ok = dm_task_set_name(task, name) && dm_task_add_target(task, 0, sectors, target, line);
 	if (created)
 		ok = ok && set_uuid(task, created) && dm_task_set_add_node(task, DM_ADD_NODE_ON_CREATE);
-	ok = ok && run_task(task, created, err);
+	ok = ok && run_task(task, created, 0, err);
 	dm_task_destroy(task);
 	return ok;
 }
@@ -836,16 +901,110 @@ enum dmdev_result dmdev_message(const char *name, const char *message, char *rep
 }
 
 /**
- * dmdev_status - a volume's status line (Documentation/target.md)
+ * dmdev_make - make a device of one table line, which nobody shall read unasked
+ * @name: its name
+ * @uuid: what stands behind REPAGENT- in its UUID
+ * @sectors: its size
+ * @target: of the line
+ * @line: the words behind it
+ * @error: DMDEV_ERROR_MAX bytes for a sentence
+ *
+ * Context: may wait for udev.
+ *
+ * Return: DMDEV_OK; DMDEV_NAME_IN_USE or DMDEV_REFUSED, and nothing was made.
+ */
+enum dmdev_result dmdev_make(const char *name, const char *uuid, uint64_t sectors, const char *target,
+			     const char *line, char *error)
+{
+	struct dm_task *task = dm_task_create(DM_DEVICE_CREATE);
+	int kmsg = kmsg_here(), err = ENOMEM;
+	enum dmdev_result result = DMDEV_OK;
+	char full[DMDEV_NAME_MAX];
+
+	snprintf(full, sizeof(full), UUID_PREFIX "%s", uuid);
+	if (!task || !dm_task_set_name(task, name) || !dm_task_set_uuid(task, full) ||
+	    !dm_task_add_target(task, 0, sectors, target, line) ||
+	    !dm_task_set_add_node(task, DM_ADD_NODE_ON_CREATE) || !run_task(task, true, UNREAD, &err))
+		result = err == EBUSY ?
+			 fail(DMDEV_NAME_IN_USE, error, "there is a mapped device %s already, or one of its UUID %s",
+			      name, full) :
+			 refused(kmsg, err, error, "the kernel refuses the table of", name);
+	if (task)
+		dm_task_destroy(task);
+	if (kmsg >= 0)
+		close(kmsg);
+	return result;
+}
+
+/**
+ * dmdev_clear - drop a table that was loaded and not put in place
  * @name: of the mapped device
+ */
+void dmdev_clear(const char *name)
+{
+	int ignored;
+
+	simple_task(DM_DEVICE_CLEAR, name, &ignored);
+}
+
+static bool resume_unread(const char *name, int *err)
+{
+	struct dm_task *task = dm_task_create(DM_DEVICE_RESUME);
+	bool ok;
+
+	*err = ENOMEM;
+	ok = task && dm_task_set_name(task, name) && dm_task_no_flush(task) && dm_task_skip_lockfs(task) &&
+	     run_task(task, true, UNREAD, err);
+	if (task)
+		dm_task_destroy(task);
+	return ok;
+}
+
+/**
+ * dmdev_reload - have a device that dmdev_make() has made go on with another table line
+ * @name: its name
+ * @sectors: its size
+ * @target: of the line
+ * @line: the words behind it
+ * @error: DMDEV_ERROR_MAX bytes for a sentence
+ *
+ * What its present target holds back goes to the new one. The change is one call: whoever is killed leaves no device
+ * suspended.
+ *
+ * Context: waits for what is under way below the device.
+ *
+ * Return: DMDEV_OK; DMDEV_REFUSED, and the device is as it was.
+ */
+enum dmdev_result dmdev_reload(const char *name, uint64_t sectors, const char *target, const char *line,
+			       char *error)
+{
+	int kmsg = kmsg_here(), err, ignored;
+	enum dmdev_result result = DMDEV_OK;
+
+	if (!table_task(NULL, name, sectors, target, line, &err)) {
+		result = refused(kmsg, err, error, "the kernel refuses the table of", name);
+	} else if (!resume_unread(name, &err)) {
+		result = refused(kmsg, err, error, "the kernel does not change the table of", name);
+		dmdev_clear(name);
+		resume_unread(name, &ignored);
+	}
+	if (kmsg >= 0)
+		close(kmsg);
+	return result;
+}
+
+/**
+ * dmdev_status - a device's status line
+ * @name: of the mapped device
+ * @target: what it has to be
  * @line: out
  * @size: of @line
  * @error: DMDEV_ERROR_MAX bytes for a sentence
  *
- * Return: DMDEV_OK, DMDEV_NOT_FOUND, DMDEV_DIFFERS if it is no volume, or
+ * Return: DMDEV_OK, DMDEV_NOT_FOUND, DMDEV_DIFFERS if it is of another target, or
  * DMDEV_FAILED.
  */
-enum dmdev_result dmdev_status(const char *name, char *line, size_t size, char *error)
+enum dmdev_result dmdev_status(const char *name, const char *target, char *line, size_t size, char *error)
 {
 	struct dm_task *task = dm_task_create(DM_DEVICE_STATUS);
 	enum dmdev_result result = DMDEV_OK;
@@ -861,8 +1020,8 @@ enum dmdev_result dmdev_status(const char *name, char *line, size_t size, char *
 		result = fail(DMDEV_NOT_FOUND, error, "there is no mapped device %s", name);
 	} else {
 		dm_get_next_target(task, NULL, &start, &length, &type, &params);
-		if (!type || strcmp(type, TARGET) || !params)
-			result = fail(DMDEV_DIFFERS, error, "%s is no volume", name);
+		if (!type || strcmp(type, target) || !params)
+			result = fail(DMDEV_DIFFERS, error, "%s is not of the target %s", name, target);
 		else
 			snprintf(line, size, "%s", params);
 	}

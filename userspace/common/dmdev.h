@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Mapped devices of the target repagent, by libdevmapper.
+ * Mapped devices of the targets repagent and rep-recover, by libdevmapper.
  *
  * What changes a device can wait for its I/O and for udev: call it from a
  * process that may wait.  For one thread at a time.
@@ -41,7 +41,9 @@ struct dmdev_table {
  * @sectors:	its size
  * @open_count:	how often it is open
  * @leaving:	it is to be removed once nobody has it open
- * @table:	of a repagent device; of a linear one, origin alone
+ * @table:	of a repagent device; of a linear one, origin alone; of a
+ *		rep-recover one, group and volume
+ * @leg:	of a mirror of two, major:minor of each, which begin where that begins
  */
 struct dmdev {
 	char name[DMDEV_NAME_MAX];
@@ -52,6 +54,7 @@ struct dmdev {
 	bool suspended;
 	bool leaving;
 	struct dmdev_table table;
+	char leg[2][32];
 };
 
 /* What became of it; the names of the control socket's error classes. */
@@ -80,6 +83,7 @@ bool dmdev_line(const struct dmdev_table *table, char *line, size_t size);
 enum dmdev_result dmdev_get(const char *name, struct dmdev *dev, char *error);
 int dmdev_list(const char *group, struct dmdev *devs, unsigned int max, char *error);
 int dmdev_list_all(struct dmdev **devs, char *error);
+int dmdev_list_recover(struct dmdev **devs, char *error);
 enum dmdev_result dmdev_find(const char *group, const char *volume, struct dmdev *dev,
 			     char *error);
 enum dmdev_result dmdev_protect(const char *name, const struct dmdev_table *table,
@@ -89,7 +93,12 @@ enum dmdev_result dmdev_remove(const char *name, char *error);
 enum dmdev_result dmdev_linear(const char *name, char *error);
 enum dmdev_result dmdev_message(const char *name, const char *message, char *reply,
 				size_t size, char *error);
-enum dmdev_result dmdev_status(const char *name, char *line, size_t size, char *error);
+enum dmdev_result dmdev_make(const char *name, const char *uuid, uint64_t sectors, const char *target,
+			     const char *line, char *error);
+enum dmdev_result dmdev_reload(const char *name, uint64_t sectors, const char *target, const char *line,
+			       char *error);
+void dmdev_clear(const char *name);
+enum dmdev_result dmdev_status(const char *name, const char *target, char *line, size_t size, char *error);
 bool dmdev_path(const struct dmdev *dev, char *path, size_t size);
 
 #endif /* REPAGENT_DMDEV_H */

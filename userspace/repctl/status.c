@@ -11,6 +11,7 @@
 #include "commands.h"
 #include "groups.h"
 #include "json.h"
+#include "recovered.h"
 #include "show.h"
 #include "state.h"
 
@@ -57,23 +58,41 @@ static void print_json(struct json_object *o)
 					    JSON_C_TO_STRING_NOSLASHESCAPE));
 }
 
+static int print_all(struct json_object *states)
+{
+	bool served, any = length_of(states);
+
+	if (any)
+		show_groups(stdout, states, time(NULL));
+	if (!recovered_show(stdout, NULL, any, &served) && !any)
+		puts("This host protects nothing. To begin: repctl protect --help");
+	return served && all_protected(states) ? EXIT_FINE : EXIT_UNPROTECTED;
+}
+
+static int print_one(struct json_object *s, const char *group)
+{
+	bool served, any = state_exists(s);
+
+	if (any)
+		show_group(stdout, s, time(NULL));
+	if (!recovered_show(stdout, group, any, &served) && !any)
+		return fail("there is no group %s on this host: %s", group, get_text(s, "remedy"));
+	return served && (!any || state_protected(s)) ? EXIT_FINE : EXIT_UNPROTECTED;
+}
+
 static int print_once(const char *group, bool json)
 {
-	struct json_object *states = collect(group), *only = NULL;
-	int status = all_protected(states) ? EXIT_FINE : EXIT_UNPROTECTED;
+	struct json_object *states = collect(group);
+	int status;
 
-	if (group)
-		only = json_object_array_get_idx(states, 0);
-	if (json)
+	if (json) {
 		print_json(states);
-	else if (group && !state_exists(only))
-		status = fail("there is no group %s on this host: %s", group, get_text(only, "remedy"));
-	else if (group)
-		show_group(stdout, only, time(NULL));
-	else if (!length_of(states))
-		puts("This host protects nothing. To begin: repctl protect --help");
-	else
-		show_groups(stdout, states, time(NULL));
+		status = all_protected(states) ? EXIT_FINE : EXIT_UNPROTECTED;
+	} else if (group) {
+		status = print_one(json_object_array_get_idx(states, 0), group);
+	} else {
+		status = print_all(states);
+	}
 	json_object_put(states);
 	return status;
 }
