@@ -9,6 +9,7 @@
 
 #include <linux/blkdev.h>
 #include <linux/mm.h>
+#include <linux/workqueue.h>
 #include "compat-config.h"
 
 /* class.devnode takes a const device. */
@@ -46,6 +47,16 @@ static inline void rep_need_stable_writes(struct dm_target *ti,
 	ti->needs_stable_writes = true;
 #else
 	limits->features |= BLK_FEAT_STABLE_WRITES;
+#endif
+}
+
+/* Work that may run anywhere, and for long. Newer kernels complain about the old name. */
+static inline bool rep_queue_work(struct work_struct *work)
+{
+#ifdef REP_HAVE_SYSTEM_DFL_WQ
+	return queue_work(system_dfl_wq, work);
+#else
+	return queue_work(system_unbound_wq, work);
 #endif
 }
 
