@@ -12,14 +12,17 @@ CFLAGS ?= -O2 -g -fstack-protector-strong -D_FORTIFY_SOURCE=2
 # A warning stops the build in a checkout, where someone can mend it, and not in a release's tree.
 WERROR ?= $(if $(wildcard .git),1)
 
-# Every kernel whose headers are installed, and the debug kernel once it was made.
-debug_root    := $(BUILD)/debug-kernel/root
-debug_release := $(if $(wildcard $(BUILD)/debug-kernel/built),$(notdir $(wildcard $(debug_root)/lib/modules/*)))
+# Every kernel whose headers are installed, and those of the tests' own once they were made, each with a root of its own.
+made_release   = $(if $(wildcard $(BUILD)/$1/built),$(notdir $(wildcard $(BUILD)/$1/root/lib/modules/*)))
+debug_release := $(call made_release,debug-kernel)
+uml_release   := $(call made_release,uml)
 KERNELS ?= $(strip $(patsubst /lib/modules/%/build/Makefile,%,$(wildcard /lib/modules/*/build/Makefile)) \
-	$(debug_release))
+	$(debug_release) $(uml_release))
 
-# RELEASE: where its modules are built.
-kernel_tree = $(if $(filter $(debug_release),$1),$(debug_root))/lib/modules/$1/build
+# RELEASE: where its modules are built, and what else make has to be told.
+kernel_root = $(if $(filter $(debug_release),$1),$(BUILD)/debug-kernel/root)$(if $(filter $(uml_release),$1),$(BUILD)/uml/root)
+kernel_tree = $(kernel_root)/lib/modules/$1/build
+kernel_arch = $(if $(filter $(uml_release),$1),ARCH=um)
 
 MAKEFLAGS += --no-builtin-rules
 .SUFFIXES:
@@ -51,7 +54,7 @@ $(BUILD)/modules/%/.built: $(module_sources) $$(call kernel_tree,$$*)/Makefile
 	@for file in $(module_sources); do \
 		cmp -s $$file $(BUILD)/obj/$*/$$file || cp --parents $$file $(BUILD)/obj/$*/ || exit; \
 	done
-	$(if $(V),,@)+$(MAKE) -C $(call kernel_tree,$*) M=$(abspath $(BUILD)/obj/$*/kernel) \
+	$(if $(V),,@)+$(MAKE) -C $(call kernel_tree,$*) $(call kernel_arch,$*) M=$(abspath $(BUILD)/obj/$*/kernel) \
 		$(if $(WERROR),KCFLAGS=-Werror) --no-print-directory modules
 	@for module in $(BUILD)/obj/$*/kernel/*.ko; do \
 		cmp -s $$module $(@D)/$${module##*/} || cp $$module $(@D)/ || exit; \
@@ -97,8 +100,9 @@ rephubctl_objects := $(call objects,userspace/rephubctl/*.c userspace/common/*.c
 rephubctl_main    := $(filter %/rephubctl/main.o,$(rephubctl_objects))
 nbd_tools         := $(patsubst tests/nbdserver/%.c,%,$(wildcard tests/nbdserver/*.c))
 
-# The random model of the write-intent map stands alone.
+# The random model of the write-intent map stands alone; the fault runs read the map as repctl does.
 model_objects     := $(call objects,tests/model/*.c)
+faults_objects    := $(call objects,tests/uml/*.c userspace/repctl/mapimage.c)
 
 tools := $(patsubst tests/tools/%.c,%,$(filter-out tests/tools/lib%,$(wildcard tests/tools/*.c)))
 units := $(patsubst tests/unit/%.c,%,$(wildcard tests/unit/test-*.c))
@@ -106,8 +110,8 @@ units := $(patsubst tests/unit/%.c,%,$(wildcard tests/unit/test-*.c))
 # Each tests/fuzz/fuzz-NAME.c is a libFuzzer target, and links with whatever it needs of the programs.
 fuzzers := $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/fuzz-*.c))
 
-.PHONY: programs repagentd repagent-reader repctl rephub rephubctl tools unit model
-programs: repagentd repagent-reader repctl rephub rephubctl tools unit model
+.PHONY: programs repagentd repagent-reader repctl rephub rephubctl tools unit model faults
+programs: repagentd repagent-reader repctl rephub rephubctl tools unit model faults
 repagentd: $(if $(repagentd_main),$(BUILD)/bin/repagentd)
 repagent-reader: $(if $(reader_main),$(BUILD)/bin/repagent-reader)
 repctl: $(if $(repctl_main),$(BUILD)/bin/repctl)
@@ -117,6 +121,7 @@ tools: $(tools:%=$(BUILD)/bin/tests/%) $(nbd_tools:%=$(BUILD)/bin/tests/%) $(BUI
 	$(BUILD)/bin/tests/cutshim.so
 unit: $(units:%=$(BUILD)/bin/tests/unit/%)
 model: $(BUILD)/bin/tests/model/test-map
+faults: $(BUILD)/bin/tests/umlfaults
 
 $(BUILD)/bin/repagentd: $(repagentd_main) $(obj)/repagentd.a
 	$(link) $$(pkg-config --libs $(repagentd_needs))
@@ -167,6 +172,9 @@ $(BUILD)/bin/tests/cutshim.so: tests/shim/cutshim.c tests/unit/cutdir.h
 $(BUILD)/bin/tests/model/test-map: $(model_objects)
 	$(link)
 
+$(BUILD)/bin/tests/umlfaults: $(faults_objects) $(obj)/tools.a
+	$(link) $$(pkg-config --libs libisal) -lpthread
+
 $(units:%=$(BUILD)/bin/tests/unit/%): $(BUILD)/bin/tests/unit/%: $(obj)/tests/unit/%.o $(obj)/unit.a \
 		$(obj)/rephub.a $(obj)/repctl.a $(obj)/repagentd.a $(obj)/reader.a $(obj)/nbdserver.a $(obj)/tools.a
 	$(link) $$(pkg-config --libs cmocka $(repagentd_needs) $(reader_needs)) $(nbdserver_libs)
@@ -210,6 +218,7 @@ $(reader_objects): | $(patsubst %,$(obj)/have-%,$(sort $(reader_needs) $(common_
 $(repctl_objects): | $(repctl_needs:%=$(obj)/have-%)
 $(rephubctl_objects): | $(obj)/have-json-c
 $(rephub_objects): | $(rephub_needs:%=$(obj)/have-%)
+$(faults_objects): | $(obj)/have-libisal
 $(nbd_tools:%=$(obj)/tests/nbdserver/%.o): | $(obj)/have-libnbd
 $(units:%=$(obj)/tests/unit/%.o): | $(obj)/have-cmocka
 $(obj)/have-%:
@@ -227,7 +236,7 @@ $(obj)/have-libaio:
 
 -include $(patsubst %.o,%.d,$(repagentd_objects) $(nbdserver_objects) $(reader_objects) $(repctl_objects) \
 	$(rephub_objects) $(rephubctl_objects) $(tool_objects) $(model_objects) \
-	$(nbd_tools:%=$(obj)/tests/nbdserver/%.o) $(obj)/tests/pullhub/pullhub.o $(obj)/tests/bench/hubbench.o \
+	$(faults_objects) $(nbd_tools:%=$(obj)/tests/nbdserver/%.o) $(obj)/tests/pullhub/pullhub.o $(obj)/tests/bench/hubbench.o \
 	$(tools:%=$(obj)/tests/tools/%.o) $(units:%=$(obj)/tests/unit/%.o) $(unit_objects) \
 	$(fuzzers:%=$(obj)/tests/fuzz/%.o))
 
@@ -298,7 +307,7 @@ dkms: dkms-remove
 	cp -r COPYING kernel include $(dkms_tree)/
 	sed 's/#MODULE_VERSION#/$(VERSION)/' dkms.conf > $(dkms_tree)/dkms.conf
 	dkms add -m $(dkms_name) -v $(VERSION)
-	@for kernel in $(filter-out $(debug_release),$(KERNELS)); do \
+	@for kernel in $(filter-out $(debug_release) $(uml_release),$(KERNELS)); do \
 		set -x; dkms install -m $(dkms_name) -v $(VERSION) -k $$kernel || exit; \
 	done
 
@@ -324,6 +333,7 @@ dkms-remove:
 ##: check-powercut   power cuts: a thousand, of fifty kills of a VM
 ##: check-vm         a real VM boots from a protected disk, then another from its replica
 ##: check-debug      the tests on a kernel that checks itself, which is built first
+##: check-uml        fault runs under User-Mode Linux 7.2, which is built first: UML_RUNS of them, within UML_SECONDS; UML_SEED repeats one
 ##: fuzz-NAME        one libFuzzer target of tests/fuzz, for FUZZ_SECONDS (60): control, frame, hub, map, nbd
 ##: check-hub        rephub: power cuts of it, dependent writes, flipped bytes, an hour of views (HUB_SEED, HUB_CUTS=100,
 ##:                  HUB_WRITES, HUB_POINTS, HUB_SECONDS, HUB_FLIPS); and in a VM a cut line, and one that loses packets
@@ -332,7 +342,7 @@ dkms-remove:
 ##: check-mutants    whether the tests find bugs that are planted, one by one
 
 .PHONY: packages demo check check-static check-unit check-vehicle check-dkms check-systemd check-fuzz check-6.1 check-6.12 \
-	check-powercut check-vm check-debug check-hub check-model check-resync check-mutants
+	check-powercut check-vm check-debug check-hub check-uml check-model check-resync check-mutants
 packages:
 	tests/packages
 
@@ -374,6 +384,14 @@ check-hub: packages
 	+$(MAKE) --no-print-directory all
 	tests/check-hub $(foreach o,SEED CUTS WRITES POINTS SECONDS FLIPS,$(if $(HUB_$o),--$(shell echo $o | tr A-Z a-z) $(HUB_$o)))
 	tests/run-suite --long -t hub-outage -t hub-lag
+
+UML_RUNS ?= 2000
+export UML_RUNS UML_SECONDS UML_SEED
+check-uml:
+	tests/packages uml
+	tests/uml/build
+	+$(MAKE) --no-print-directory all
+	tests/check uml-vehicle uml
 
 # It needs nothing but a compiler.
 MODEL_SECONDS ?= 600

@@ -9,6 +9,7 @@
 
 #include <linux/blkdev.h>
 #include <linux/mm.h>
+#include <linux/workqueue.h>
 #include "compat-config.h"
 
 /* class.devnode takes a const device. */
@@ -58,6 +59,23 @@ static inline void rep_no_devices_below(struct queue_limits *limits)
 #ifdef REP_HAVE_WZEROES_UNMAP
 	limits->max_hw_wzeroes_unmap_sectors = 0;
 #endif
+}
+
+/* Work that may run anywhere, and for long. Newer kernels complain about the old name. */
+#ifdef REP_HAVE_SYSTEM_DFL_WQ
+#define rep_long_wq system_dfl_wq
+#else
+#define rep_long_wq system_unbound_wq
+#endif
+
+static inline bool rep_queue_work(struct work_struct *work)
+{
+	return queue_work(rep_long_wq, work);
+}
+
+static inline bool rep_queue_delayed_work(struct delayed_work *work, unsigned long delay)
+{
+	return queue_delayed_work(rep_long_wq, work, delay);
 }
 
 #endif /* DM_REPAGENT_COMPAT_H */

@@ -124,7 +124,7 @@ void rep_event(struct rep_group *g)
 {
 	lockdep_assert_held(&g->lock);
 	WRITE_ONCE(g->events, g->events + 1);
-	queue_work(system_unbound_wq, &g->event_work);
+	rep_queue_work(&g->event_work);
 }
 
 /**

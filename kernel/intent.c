@@ -91,7 +91,7 @@ struct rep_map {
 	struct repagent_map_super super;	/* as last written */
 
 	u64			local_durable;	/* the cleaner's */
-	bool			flush_failed;	/* of the origin, whosever: while the volume is active */
+	bool			flush_failed;	/* of the origin, whosever: in this boot */
 
 	struct workqueue_struct	*wq;
 	struct work_struct	commit;
@@ -157,6 +157,17 @@ static int meta_write(struct rep_map *m, sector_t at, unsigned int nr)
 	return meta_io(m, REQ_OP_WRITE | REQ_META | REQ_SYNC | REQ_FUA, at, nr);
 }
 
+/* s of CLOCK_REALTIME, as far as the clock was not set since. */
+static s64 boot_time(void)
+{
+	return ktime_get_real_seconds() - ktime_get_boottime_seconds();
+}
+
+static bool same_boot(const struct rep_map *m)
+{
+	return abs(boot_time() - (s64)le64_to_cpu(m->super.boot_time)) < BOOT_SLACK;
+}
+
 static sector_t super_at(u64 seq)
 {
 	return seq % REPAGENT_MAP_SUPERS * REPAGENT_MAP_SUPER_STEP;
@@ -168,6 +179,10 @@ static int write_super(struct rep_map *m, u32 flags)
 	int err;
 
 	lockdep_assert_held(&m->io_lock);
+	if (READ_ONCE(m->flush_failed)) {
+		flags |= REPAGENT_MAP_FLUSH_FAILED;
+		s->boot_time = cpu_to_le64(boot_time());
+	}
 	s->seq = cpu_to_le64(le64_to_cpu(s->seq) + 1);
 	s->flags = cpu_to_le32(flags);
 	s->log_tail = cpu_to_le64(m->log_tail);
@@ -620,7 +635,8 @@ static u32 look(struct rep_map *m, u64 local, bool clear, u32 *unflushed)
  * @err: negative errno
  *
  * What it has lost nobody knows, and no later flush makes up for it: it may have
- * forgotten what it could not write.
+ * forgotten what it could not write, and still give it to who reads. So that holds
+ * for the volume as long as the host is up, also if it is removed and made again.
  *
  * Context: any.
  */
@@ -628,7 +644,7 @@ void rep_map_flush_failed(struct rep_map *m, int err)
 {
 	if (xchg(&m->flush_failed, true))
 		return;
-	DMERR("%s/%s: a flush of the origin failed (%pe): no region of the write-intent map is cleared until the volume is removed and made again",
+	DMERR("%s/%s: a flush of the origin failed (%pe): no region of the write-intent map is cleared until the host is booted again",
 	      m->v->group->name, m->v->name, ERR_PTR(err));
 }
 
@@ -885,12 +901,13 @@ static int read_map(struct rep_map *m, struct rep_target *t)
 	if (err)
 		return err;
 	m->super = *best;
+	flags = le32_to_cpu(best->flags);
+	m->flush_failed = (flags & REPAGENT_MAP_FLUSH_FAILED) && same_boot(m);
 	/* A write leaves the old or the new. Else it is damage, and may hide a newer one. */
 	if (!good[0] || !good[1]) {
 		m->found = REP_MAP_DAMAGED;
 		return 0;
 	}
-	flags = le32_to_cpu(best->flags);
 	err = read_bits(m) ?: read_log(m);
 	if (!err && (flags & REPAGENT_MAP_CLEAN))
 		err = read_fine(m);
@@ -1054,14 +1071,10 @@ static void carry_over(struct rep_map *to, struct rep_map *from)
  */
 bool rep_map_trusted(const struct rep_map *m, u64 origin_writes)
 {
-	s64 since = ktime_get_real_seconds() - ktime_get_boottime_seconds() -
-		    (s64)le64_to_cpu(m->super.boot_time);
-
 	switch (m->found) {
 	case REP_MAP_CLEAN:
 		return !origin_writes ||
-		       (abs(since) < BOOT_SLACK &&
-			origin_writes == le64_to_cpu(m->super.origin_writes));
+		       (same_boot(m) && origin_writes == le64_to_cpu(m->super.origin_writes));
 	case REP_MAP_UNCLEAN:
 		return !origin_writes;
 	default:
@@ -1298,7 +1311,7 @@ static int save(struct rep_map *m, struct rep_dirty *lacks, u64 origin_writes)
 	if (err)
 		return err;
 	m->log_tail = m->log_head;
-	m->super.boot_time = cpu_to_le64(ktime_get_real_seconds() - ktime_get_boottime_seconds());
+	m->super.boot_time = cpu_to_le64(boot_time());
 	m->super.origin_writes = cpu_to_le64(origin_writes);
 	return write_super(m, REPAGENT_MAP_CLEAN);
 }
@@ -1322,8 +1335,11 @@ void rep_map_stop(struct rep_volume *v, u64 origin_writes)
 	cancel_delayed_work_sync(&m->clear);
 	mutex_lock(&m->io_lock);
 	try_again(m);
-	if (READ_ONCE(m->failed))
+	if (READ_ONCE(m->failed)) {
+		if (READ_ONCE(m->flush_failed))
+			write_super(m, REPAGENT_MAP_OWED);
 		goto out;
+	}
 	if (!READ_ONCE(m->flush_failed)) {
 		err = blkdev_issue_flush(m->origin);
 		if (err)
@@ -1332,6 +1348,10 @@ void rep_map_stop(struct rep_volume *v, u64 origin_writes)
 	if (READ_ONCE(m->flush_failed)) {
 		DMERR("%s/%s: as a flush of the origin has failed, the volume counts as not stopped cleanly",
 		      v->group->name, v->name);
+		/* To be told to the next one of this boot. */
+		err = write_super(m, 0);
+		if (err)
+			mark_failed(m, err);
 		goto out;
 	}
 	if (rep_dirty_init(&lacks, m->sectors)) {

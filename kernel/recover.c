@@ -348,7 +348,7 @@ static void timeout_work(struct work_struct *work)
 	if (!timeout)
 		return;
 	end_waiting(v, timeout * HZ, BLK_STS_TIMEOUT);
-	queue_delayed_work(system_unbound_wq, &v->work, HZ);
+	rep_queue_delayed_work(&v->work, HZ);
 }
 
 /* ---- the character device ------------------------------------------------ */
@@ -957,7 +957,7 @@ static int recover_preresume(struct dm_target *ti)
 	spin_unlock_irq(&v->lock);
 	requests_may_wait(v);
 	if (t->timeout)
-		queue_delayed_work(system_unbound_wq, &v->work, HZ);
+		rep_queue_delayed_work(&v->work, HZ);
 	return 0;
 }
 

@@ -2,12 +2,12 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
 # The hub's word is not enough to clear a region of the write-intent map: where the origin cannot be flushed, its disk may
-# have lost what the hub has. Nothing is cleared until the volume was made anew, and all of it read again.
+# have lost what the hub has. Nothing is cleared until the host was booted again, and all of it read again.
 
 # shellcheck source=tests/kselftest/lib.sh
 . ./lib.sh
 
-plan 10
+plan 11
 modprobe dm-repagent || die "no module"
 modprobe -q dm-flakey || ktap_skip_all "no dm-flakey"
 clear_ms() { # MS: from the next look on, which a resume plans
@@ -68,12 +68,21 @@ check "... and not when the origin is well again" set_is 128
 clear_ms 300
 nap 1
 check "... nor when it was resumed" set_is 128
-stop_ringcheck
-dm remove "$NAME"
-create_volume "$NAME" "$ORIGIN" "$GROUP" v0 meta "$META" region 64
-start_ringcheck --replica "v0=$HUB/v0" --replica "v1=$HUB/v1"
-wait_synced 60 "$NAME"
-check "a volume that is made anew is cleared again" wait_for 30 set_is 0
+again() { # COMMAND...: between the volume's lives
+	stop_ringcheck
+	dm remove "$NAME"
+	"$@" > /dev/null
+	create_volume "$NAME" "$ORIGIN" "$GROUP" v0 meta "$META" region 64
+	start_ringcheck --replica "v0=$HUB/v0" --replica "v1=$HUB/v1"
+	wait_synced 60 "$NAME"
+}
+again true
+nap 1 # three looks of the cleaner's
+check_not "... nor when the volume was made again" set_is 0
+# A host that was booted an hour later is one whose clock says so.
+defer date -s '-1 hour'
+again date -s '+1 hour'
+check "after another boot it is cleared again" wait_for 30 set_is 0
 finish_ringcheck "$NAME"
 check "... when all of it was read" test "$(found resync_bytes)" -ge $((16 << 20))
 check "the stream is good, the replica is the disk" same "$ORIGIN" "$HUB/v0"

@@ -15,13 +15,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
-#include <linux/dm-ioctl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <unistd.h>
 
+#include "libdmctl.h"
 #include "libring.h"
 #include "libtest.h"
 
@@ -34,11 +33,7 @@ static const char usage[] =
 enum step { LOAD, RESUME, OPEN, NR_STEPS };
 static const char *const step_names[NR_STEPS] = { "load", "resume", "open" };
 
-static union {
-	struct dm_ioctl io;
-	char bytes[4096];
-} u;
-static int control;
+static struct dmctl control;
 static const char *device;
 
 static void fail_nth(unsigned int n)
@@ -62,37 +57,10 @@ static bool end_fail_nth(void)
 	return atoi(left) == 0;
 }
 
-static int dm(unsigned long cmd)
-{
-	u.io.version[0] = DM_VERSION_MAJOR;
-	u.io.data_size = sizeof(u);
-	u.io.data_start = sizeof(u.io);
-	snprintf(u.io.name, sizeof(u.io.name), "%s", device);
-	return ioctl(control, cmd, &u) < 0 ? -errno : 0;
-}
-
-static void clear(void)
-{
-	memset(&u, 0, sizeof(u));
-}
-
 static void must(int ret, const char *what)
 {
 	if (ret)
 		die("%s of %s: %s", what, device, strerror(-ret));
-}
-
-static void prepare_load(uint64_t sectors, const char *target, const char *parameters)
-{
-	struct dm_target_spec *spec = (void *)(u.bytes + sizeof(u.io));
-	int room = (int)(sizeof(u) - sizeof(u.io) - sizeof(*spec));
-
-	clear();
-	u.io.target_count = 1;
-	spec->length = sectors;
-	snprintf(spec->target_type, sizeof(spec->target_type), "%s", target);
-	if (snprintf((char *)(spec + 1), (size_t)room, "%s", parameters) >= room)
-		die("the parameters are too long");
 }
 
 int main(int argc, char **argv)
@@ -105,9 +73,7 @@ int main(int argc, char **argv)
 		return EXIT_USAGE;
 	}
 	device = argv[1];
-	control = open("/dev/mapper/control", O_RDWR | O_CLOEXEC);
-	if (control < 0)
-		die("/dev/mapper/control: %s", strerror(errno));
+	dmctl_open(&control);
 
 	for (int step = LOAD; step < NR_STEPS && !bad; step++) {
 		for (unsigned int n = 1; !bad; n++) {
@@ -116,20 +82,17 @@ int main(int argc, char **argv)
 			bool loaded, failed = false;
 			int ret;
 
-			clear();
-			must(dm(DM_DEV_CREATE), "creation");
-			prepare_load(parse_number(argv[3]), argv[4], argv[5]);
+			must(dmctl_create(&control, device), "creation");
 			if (step == LOAD)
 				fail_nth(n);
-			ret = dm(DM_TABLE_LOAD);
+			ret = dmctl_load(&control, device, parse_number(argv[3]), argv[4], argv[5]);
 			if (step == LOAD)
 				failed = end_fail_nth();
 			loaded = !ret;
 			if (loaded) {
-				clear();
 				if (step == RESUME)
 					fail_nth(n);
-				ret = dm(DM_DEV_SUSPEND);
+				ret = dmctl_resume(&control, device);
 				if (step == RESUME)
 					failed = end_fail_nth();
 			}
@@ -148,8 +111,7 @@ int main(int argc, char **argv)
 					failed ? "failing" : "not failing", strerror(-ret));
 				bad = true;
 			}
-			clear();
-			must(dm(DM_DEV_REMOVE), "removal");
+			must(dmctl_remove(&control, device), "removal");
 			if (!failed)
 				break;
 		}

@@ -9,42 +9,14 @@ mkdir -p build/vm
 tmp=$(mktemp -d "$PWD/build/vm/test.XXXXXX")
 trap 'rm -rf "$tmp"' EXIT
 
-number=0 failed=0 skipped=0
-check() { # NAME COMMAND...: one test
-	local name=$1
-	shift
-	((number++))
-	if "$@"; then
-		echo "ok $number $name"
-	else
-		((failed++))
-		echo "not ok $number $name"
-		sed 's/^/    /' "$tmp/log"
-	fi
-}
-is() { # VALUE EXPECTED
-	[ "$1" = "$2" ] || { echo "got '$1', not '$2'" >> "$tmp/log"; return 1; }
-}
+# shellcheck source=tests/vm/test-lib.sh
+. tests/vm/test-lib.sh
+
 run() { # ARGUMENT...: output in $tmp/out, messages in $tmp/log, exit status in $status
 	tests/vm/run --console "$tmp/console" "$@" > "$tmp/out" 2> "$tmp/log" &
 	pid=$!
 	wait $pid
 	status=$?
-}
-wait_until() { # COMMAND...: at most 20 s
-	local i
-	for ((i = 0; i < 200; i++)); do
-		! "$@" || return 0
-		sleep 0.1
-	done
-	echo "waited in vain: $*" >> "$tmp/log"
-	return 1
-}
-not() {
-	! "$@"
-}
-gone() { # FILE...
-	not ls -d "$@" 2> /dev/null >> "$tmp/log"
 }
 qemu_of() { # PID
 	pgrep -f "qemu-system-x86_64.*$PWD/build/vm/tmp/$1" > /dev/null
@@ -135,6 +107,4 @@ done
 run --timeout 1 -- true
 check 'what a killed run left is removed by the next' gone "${killed[@]}"
 
-echo "1..$number"
-echo "$((number - failed)) passed, $failed failed, $skipped skipped"
-[ $failed = 0 ]
+finished

@@ -44,12 +44,13 @@ struct repagent_map_head {
 
 #define REPAGENT_MAP_CLEAN	(1 << 0)	/* the volume was stopped cleanly: the fine area counts */
 #define REPAGENT_MAP_OWED	(1 << 1)	/* the map missed something: all is dirty */
+#define REPAGENT_MAP_FLUSH_FAILED (1 << 2)	/* a flush of the origin has, in the boot of @boot_time */
 
 /*
  * struct repagent_map_super - sectors 0 and REPAGENT_MAP_SUPER_STEP; the one
  * with the higher @seq counts, and stands in place @seq % 2.
  * @version:	REPAGENT_MAP_VERSION
- * @flags:	REPAGENT_MAP_CLEAN, REPAGENT_MAP_OWED
+ * @flags:	REPAGENT_MAP_CLEAN, REPAGENT_MAP_OWED, REPAGENT_MAP_FLUSH_FAILED
  * @seq:	rises by one with each write
  * @sectors:	size of the volume
  * @region_sectors: a power of two
@@ -59,7 +60,8 @@ struct repagent_map_head {
  * @generation:	of the volume's side; raised by a fail-over
  * @durable_incarnation, @durable_seq: what the hub had made durable when a bit
  *		was last cleared
- * @boot_time:	under CLEAN: when the host was booted, s of CLOCK_REALTIME
+ * @boot_time:	under CLEAN and FLUSH_FAILED: when the host was booted, s of
+ *		CLOCK_REALTIME
  * @origin_writes: under CLEAN: sectors that had been written to the origin
  * @group, @volume: names, with NULs to the end
  * @group_uuid, @volume_uuid: random
