@@ -135,6 +135,8 @@ remove_dm "$PREFIX-bad"
 
 # --- There and back.
 echo 5 > $THROTTLE
+# As by a repctl that was killed between its two calls: the device is taken, and nothing goes on.
+dm load "$NAME" --table "0 $((MIB * 2048)) linear $LOCAL 0"
 check "it begins, and is not waited for" exits 0 take-home "$GROUP" v0 "$LOCAL" --no-wait
 check "status tells how far it is" exits 0 status "$GROUP"
 check "... in percent" says "% on $LOCAL"
