@@ -43,7 +43,13 @@ check "... and is not all that is set" grep -q 'fits into any size and came with
 check "... and shown" grep -qE '^vm1 .* drop-history +room$' <(ctl space)
 check "completion" grep -qx drop-history <(bash -c '. completion/rephubctl
 	COMP_WORDS=(rephubctl retention vm1 --when-full d) COMP_CWORD=4; _rephubctl; printf "%s\n" "${COMPREPLY[@]}"')
-feed vm0 36 > /dev/null || die hubfeed
+comes() { # a rate is known: it is looked at once a second
+	feed vm0 1 > /dev/null || die hubfeed
+	sleep 0.5
+	ctl space | grep -qE '^vm0 .* [1-9][0-9.]* .?i?B/s '
+}
+wait_for 20 comes || die "nothing comes"
+feed vm0 33 > /dev/null || die hubfeed
 check "the warning comes before" wait_for 20 warned
 check "... with the time that is left" is_told 'space-low +- +.*reached in [0-9]'
 check "... and in the log" is_logged 'reached in [0-9]'

@@ -444,9 +444,10 @@ void space_warn(struct hub *hub)
 	pthread_mutex_lock(&hub->lock);
 	was = *hub->low;
 	if (is_low(hub, &t))
-		snprintf(text, sizeof(text), "%s of the disk are free, the reserve is %s; at the present rates it is reached %s%s",
-			 human_size(free, t.free), human_size(reserve, t.reserve), t.free < t.reserve ? "now" : t.full < 0 ?
-			 "never" : "in ", t.full < 0 || t.free < t.reserve ? "" : human_duration(left, (uint64_t)(t.full * 1e9)));
+		snprintf(text, sizeof(text), "%s of the disk are free, the reserve is %s%s%s", human_size(free, t.free),
+			 human_size(reserve, t.reserve), t.free < t.reserve ? ", which is used now" : t.full < 0 ? "" :
+			 "; at the present rates it is reached in ",
+			 t.full < 0 || t.free < t.reserve ? "" : human_duration(left, (uint64_t)(t.full * 1e9)));
 	memcpy(hub->low, text, sizeof(text));
 	pthread_mutex_unlock(&hub->lock);
 	if (was == (*text != '\0'))
