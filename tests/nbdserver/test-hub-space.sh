@@ -61,13 +61,19 @@ check "... and shown" is_state vm0 full
 check "... and why, to who asks again" not feed vm0 1
 check "... no history went" [ "$(oldest vm0)" = "$first" ]
 sum=$(sum_of "view/vm0/disk0@$latest")
-check "drop-history: the other group goes on" feed vm1 100
+feed_patiently() { # GROUP MIB: as an agent does it, that is told to wait when it is faster than history can go
+	local i
+	for ((i = 0; i < $2; i++)); do
+		wait_for 20 feed "$1" 1 > /dev/null || return
+	done
+}
+check "drop-history: the other group goes on" feed_patiently vm1 100
 check "... with less history" not nbdinfo "$(uri view/vm1/disk0@1000)"
-check "... which is told" is_told 'dropping .*oldest history goes' vm1
-check "... and is never full" not is_told ' full ' vm1
+check "... which is told" is_logged 'group vm1: .*its oldest history goes from now on'
+check "... while nothing more is taken of the first" not feed vm0 1
 stop_hub KILL
 start_hub --segment 4M --reserve 24M --warn-full 1s --keep 0
-check "after a restart it is so still" not feed vm0 1
+check "after a restart it is so still" not feed vm0 40
 check "... all is there" [ "$(sum_of "view/vm0/disk0@$latest")" = "$sum" ]
 mount -o remount,size=400m "$HUB"
 check "there is room: it goes on" wait_for 20 feed vm0 1
