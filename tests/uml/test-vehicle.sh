@@ -71,7 +71,8 @@ check 'modprobe finds the module' grep -q '^dm_repagent_mod ' "$tmp/out"
 run -- bash -c 'echo "WARNING: this is a test" > /dev/kmsg'
 check 'a warning of the kernel fails the run' is $status 99
 check 'and is shown' grep -q 'WARNING: this is a test' "$tmp/log"
-run -- bash -c 'echo before; echo c > /proc/sysrq-trigger; sleep 1000'
+# what is printed goes to the host by another process, which has to have had its turn
+run -- bash -c 'echo before; until grep -q before /run/vm/output; do :; done; echo c > /proc/sysrq-trigger; sleep 1000'
 check 'a panic ends it' is $status 99
 check 'output from before a panic is there' is "$(cat "$tmp/out")" before
 run --timeout 2 -- sleep 1000
