@@ -9,7 +9,7 @@
 
 ops=3000
 [ -z "${TEST_LONG:-}" ] || ops=30000
-plan 37
+plan 40
 export TMPDIR=$TMP
 HUB=$TMP/hub
 NAME=$PREFIX-r0
@@ -134,6 +134,15 @@ check "the hub has it" cmp -n $((1 << 20)) "$TMP/data" "$HUB/v0"
 kill -TERM "$DAEMON"
 wait "$DAEMON"
 check "the daemon stops when asked" test $? -eq 0
+
+# --- It can be given up, but not while a daemon has it.
+create_recover "$NAME" v0 64
+start_recover
+check "a daemon dies again with what is not durable" leave_behind
+remove_dm "$NAME"
+must_wait_for 10 node
+check "repctl gives it up" repctl unrecover "$GROUP" v0 --forget
+check "... and it is gone" no_node
 
 # --- A limit.
 create_recover "$NAME" v0 64 timeout 2

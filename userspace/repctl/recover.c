@@ -5,10 +5,15 @@
  * Two devices: NAME-hub asks the hub, by the target rep-recover and a daemon; NAME, which the VM opens, is linear over
  * it, so that it can be moved while the VM runs (takehome.c).
  */
+#include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
+
+#include <linux/dm-repagent-recover.h>
 
 #include "../common/parse.h"
 #include "../common/uri.h"
@@ -170,7 +175,10 @@ const struct command cmd_recover = {
 
 /* --- unrecover ---------------------------------------------------------------- */
 
+enum { OPT_FORGET = 256 };
+
 static const struct option unrecover_options[] = {
+	{ "forget",	no_argument, NULL, OPT_FORGET },
 	{ "help",	no_argument, NULL, 'h' },
 	{ NULL, 0, NULL, 0 }
 };
@@ -187,20 +195,48 @@ static int remove_unused(struct dmdev *dev)
 	return dmdev_remove(dev->name, error) == DMDEV_OK ? EXIT_FINE : fail("%s", error);
 }
 
+/* What the VM was answered, and the hub has not made durable, is given up. */
+static int give_up(const char *group, const char *path)
+{
+	int fd = open(path, O_RDWR | O_CLOEXEC), err;
+
+	if (fd < 0 && errno == EBUSY)
+		return fail("%s: a daemon has it\nType: systemctl stop repagent-recover@%s, and this again", path, group);
+	if (fd < 0 && errno != ENOENT)
+		return fail("%s: %s", path, strerror(errno));
+	if (fd < 0)
+		return EXIT_FINE;
+	err = ioctl(fd, REPAGENT_RECOVER_IOC_FORGET) ? errno : 0;
+	close(fd);
+	if (err)
+		return fail("%s cannot be forgotten: %s", path, err == EBUSY ? "there is a device of it" : strerror(err));
+	remark("What the VM was answered last, and the hub had not made durable, is forgotten.");
+	return EXIT_FINE;
+}
+
 static int run_unrecover(int argc, char **argv)
 {
 	char error[DMDEV_ERROR_MAX], path[128];
 	const char *group, *volume;
+	enum dmdev_result result;
+	bool forget = false;
 	struct recovered r;
-	int status;
+	int c, status;
 
-	if (next_option(argc, argv, ":", unrecover_options, &status) != -1)
-		return status;
+	while ((c = next_option(argc, argv, ":", unrecover_options, &status)) != -1) {
+		if (c == OPTION_ERROR)
+			return status;
+		forget = true;
+	}
 	if (!take_group(argc, argv, &group) || !take_volume(argc, argv, &volume))
 		return EXIT_WRONG_USAGE;
 	if (optind < argc)
 		return usage_error("'%s' is too much: expected one volume", argv[optind]);
-	if (recovered_find(group, volume, &r, error) != DMDEV_OK)
+	snprintf(path, sizeof(path), "/dev/rep-recover/%s/%s", group, volume);
+	result = recovered_find(group, volume, &r, error);
+	if (result == DMDEV_NOT_FOUND && forget && !access(path, F_OK))
+		return give_up(group, path);
+	if (result != DMDEV_OK)
 		return fail("%s\nType: repctl status", error);
 	if (r.where == COPYING)
 		return fail("%s is on its way home\nTo end that first, type: repctl take-home %s %s --abort", r.name, group,
@@ -215,16 +251,19 @@ static int run_unrecover(int argc, char **argv)
 	if (status)
 		return status;
 	remark("/dev/mapper/%s is removed.", *r.name ? r.name : r.hub.name);
-	snprintf(path, sizeof(path), "/dev/rep-recover/%s/%s", group, volume);
+	if (forget)
+		return give_up(group, path);
 	if (!access(path, F_OK))
-		remark("The hub has not made all of it durable yet: let the daemon run until %s is gone.", path);
+		remark("The hub has not made all of it durable yet: let the daemon run until %s is gone.\n"
+		       "To give that up: repctl unrecover %s %s --forget", path, group, volume);
 	return EXIT_FINE;
 }
 
 const struct command cmd_unrecover = {
-	"unrecover", "GROUP VOLUME",
+	"unrecover", "GROUP VOLUME [--forget]",
 	"Remove the device that recover has made",
 	"The VM has to be shut down. What it wrote stays at the hub; while the daemon still has\n"
-	"something to send, /dev/rep-recover/GROUP/VOLUME is there.\n",
+	"something to send, /dev/rep-recover/GROUP/VOLUME is there.\n\n"
+	"      --forget  give that up: its fail-over was rolled back, or the hub is lost\n",
 	run_unrecover
 };
