@@ -337,12 +337,13 @@ dkms-remove:
 ##: fuzz-NAME        one libFuzzer target of tests/fuzz, for FUZZ_SECONDS (60): control, frame, hub, map, nbd
 ##: check-hub        rephub: power cuts of it, dependent writes, flipped bytes, an hour of views (HUB_SEED, HUB_CUTS=100,
 ##:                  HUB_WRITES, HUB_POINTS, HUB_SECONDS, HUB_FLIPS); and in a VM a cut line, and one that loses packets
+##: check-recovery   a fail-over VM's disk: a hundred kills of its daemon, thirty of the hub; a database's history at twenty points
 ##: check-model      the random model of the write-intent map, for MODEL_SECONDS (600), with MODEL_SEED if given
 ##: check-resync     what it costs to resynchronise 10 GiB that the hub has
 ##: check-mutants    whether the tests find bugs that are planted, one by one
 
 .PHONY: packages demo check check-static check-unit check-vehicle check-dkms check-systemd check-fuzz check-6.1 check-6.12 \
-	check-powercut check-vm check-debug check-hub check-uml check-model check-resync check-mutants
+	check-powercut check-vm check-debug check-hub check-uml check-recovery check-model check-resync check-mutants
 packages:
 	tests/packages
 
@@ -384,6 +385,10 @@ check-hub: packages
 	+$(MAKE) --no-print-directory all
 	tests/check-hub $(foreach o,SEED CUTS WRITES POINTS SECONDS FLIPS,$(if $(HUB_$o),--$(shell echo $o | tr A-Z a-z) $(HUB_$o)))
 	tests/run-suite --long -t hub-outage -t hub-lag
+
+check-recovery: packages
+	+$(MAKE) --no-print-directory all
+	tests/run-suite --long -t 'recover*'
 
 UML_RUNS ?= 2000
 export UML_RUNS UML_SECONDS UML_SEED
