@@ -188,7 +188,7 @@ static void void_durable(struct rec_volume *v, const struct rec_io *io)
 
 /*
  * End all that waits, or what has waited for longer than @limit jiffies.
- * Context: process.
+ * Context: process; does not sleep.
  */
 static void end_waiting(struct rec_volume *v, unsigned long limit, blk_status_t status)
 {
@@ -201,9 +201,8 @@ static void end_waiting(struct rec_volume *v, unsigned long limit, blk_status_t 
 	bio_list_init(&old);
 	spin_lock_irq(&v->lock);
 	for (seq = v->ring.acked + 1; seq < v->ring.head && v->waiting; seq++) {
-		if (!(seq % 4096)) {
+		if (!(seq % 4096)) {	/* it may be long, and must not sleep: map() comes here */
 			spin_unlock_irq(&v->lock);
-			cond_resched();
 			spin_lock_irq(&v->lock);
 		}
 		if (status == BLK_STS_DM_REQUEUE && !v->requeue)
