@@ -84,6 +84,8 @@ check "the view is the disk" view_is_disk
 # In the base there is no sum of its own. The first MiBs are written no more, and folded.
 dd if=/dev/urandom of="$(dev "$NAME")" bs=1M seek=16 count=16 oflag=direct status=none
 must_wait_for 60 base_has 14
+# The ring may have been too small for that.
+must_wait_for 60 is_synced "$NAME"
 kill_hub
 dd if=/dev/urandom of="$HUB/groups/$GROUP/base/v0" bs=512 seek=$((10 * 2048 + 3)) count=2 conv=notrunc status=none
 restart_hub

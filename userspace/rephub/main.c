@@ -419,21 +419,24 @@ int main(int argc, char **argv)
 	s = exports_start(THREADS) ? nbds_start(&cfg.server, error, sizeof(error)) : NULL;
 	if (!s) {
 		log_err("%s", error);
-	} else if (listen_all(s)) {
-		if (pthread_create(&tender, NULL, tend, hub)) {
+	} else {
+		/* Before the exports: who sees that rephub is there may ask it. */
+		control = open_control(&life, hub);
+		if (!listen_all(s)) {
+			/* it was said why */
+		} else if (pthread_create(&tender, NULL, tend, hub)) {
 			log_any(NULL, LOG_ERR, "no thread can be started");
 		} else {
 			life.server = s;
-			control = open_control(&life, hub);
 			sd_notify(0, "READY=1");
 			run(&life, control, hub);
 			sd_notify(0, "STOPPING=1");
-			control_free(control);
 			tender_ends = true;
 			hub_wake(hub);
 			pthread_join(tender, NULL);
 			status = EXIT_SUCCESS;
 		}
+		control_free(control);
 	}
 	if (s)
 		nbds_stop(s);
