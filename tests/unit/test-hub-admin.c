@@ -457,6 +457,20 @@ static void count_group(void *data, const struct hub_group_info *g)
 	++*(unsigned int *)data;
 }
 
+/* A directory that is left of a group, with more below it than is ever removed; or less again. */
+static void deep(bool make)
+{
+	char path[PATH_MAX];
+	int n, depth;
+
+	for (depth = make ? 0 : 12; make ? depth <= 12 : depth >= 3; depth += make ? 1 : -1) {
+		n = snprintf(path, sizeof(path), "%s/groups/.gone-deep", dir);
+		for (int i = 0; i < depth; i++)
+			n += snprintf(path + n, sizeof(path) - (size_t)n, "/d");
+		assert_int_equal(make ? mkdir(path, 0700) : rmdir(path), 0);
+	}
+}
+
 static void test_forget(void **state)
 {
 	struct hub_session *early;
@@ -498,6 +512,14 @@ static void test_forget(void **state)
 	hub_tend(hub);
 	assert_int_equal(entries(), 0);
 	hub_session_free(early);
+	/* What cannot be removed at once, as when somebody writes a file into it meanwhile, is tried again. */
+	deep(true);
+	hub->sweep = true;
+	hub_tend(hub);
+	assert_int_equal(entries(), 1);
+	deep(false);
+	hub_tend(hub);
+	assert_int_equal(entries(), 0);
 	/* One of the same name is another one. */
 	sim_disconnect(&a);
 	memset(&a.block, 0, sizeof(a.block));

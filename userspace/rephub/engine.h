@@ -172,7 +172,7 @@ struct first {
  * @lock:	guards the rest. Taken before any group's lock
  * @list:	of groups; a group stays until the end
  * @gone:	those that were forgotten, and may still be known to a session
- * @sweep:	there may be directories of such
+ * @sweep:	there may be directories of such; @sweep_told: that one cannot be removed, the tender's own
  * @wake:	hub_tend() is not to wait
  * @low:	the warning of a full disk; empty: there is none
  */
@@ -184,7 +184,7 @@ struct hub {
 	pthread_mutex_t lock;
 	LIST_HEAD(group_list, group) list;
 	SLIST_HEAD(gone_list, group) gone;
-	bool sweep;
+	bool sweep, sweep_told;
 	sem_t wake;
 	char low[HUB_REASON_MAX];
 };

@@ -67,8 +67,8 @@ bool remove_tree(int dir, const char *name, unsigned int depth)
  */
 void forget_sweep(struct hub *hub)
 {
+	bool sweep, all = true;
 	struct dirent *de;
-	bool sweep;
 	DIR *d;
 	int fd;
 
@@ -82,11 +82,22 @@ void forget_sweep(struct hub *hub)
 	d = fd < 0 ? NULL : fdopendir(fd);
 	if (!d && fd >= 0)
 		close(fd);
-	while (d && (de = readdir(d)))
-		if (!strncmp(de->d_name, GONE, strlen(GONE)) && !remove_tree(hub->groups, de->d_name, DEPTH_MOST))
-			hub_say(hub, LOG_WARNING, "groups/%s cannot be removed: %s", de->d_name, strerror(errno));
+	while (d && (de = readdir(d))) {
+		if (strncmp(de->d_name, GONE, strlen(GONE)) || remove_tree(hub->groups, de->d_name, DEPTH_MOST))
+			continue;
+		all = false;
+		if (!hub->sweep_told)
+			hub_say(hub, LOG_WARNING, "groups/%s cannot be removed yet: %s", de->d_name, strerror(errno));
+	}
 	if (d)
 		closedir(d);
+	hub->sweep_told = !all;
+	if (all)
+		return;
+	/* Whoever was about to write something of it may have done so meanwhile. */
+	pthread_mutex_lock(&hub->lock);
+	hub->sweep = true;
+	pthread_mutex_unlock(&hub->lock);
 }
 
 /* Nobody may use it. The group is locked. */
