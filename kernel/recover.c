@@ -17,8 +17,12 @@
  * A request waits as long as it takes: for room in the ring ("parked"), for a
  * daemon, for the hub. A limit can be set.
  *
- *	parked ──room──► BUSY ──copied──► READY ──answered──► READY (writes)   ──ACK──► gone
- *	                                                 └──► VOID (all others) ──ACK──► gone
+ *	parked ──room──► BUSY ──copied──► READY ──answered──► VOID		a READ, a FLUSH
+ *						├──durable───► VOID		a change: WRITE, ZEROES, DISCARD
+ *						└──ACK───────► gone		VOID, too
+ *
+ * A change is durable by the answer to a FLUSH behind it, or by FUA; it is sent
+ * again, with all before it, until then.
  *
  * A volume whose device was removed lingers until all is acknowledged.
  *

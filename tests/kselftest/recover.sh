@@ -80,10 +80,10 @@ check "all is carried out when the hub is back" test $? -eq 0
 
 # --- What a flush has made durable is not sent again: it would take back for a while what came behind it.
 must_wait_for 10 is_durable
-flushed_and_killed() { # before the daemon has acknowledged it
+die_behind() { # DD-WORD...: a write is answered, and the daemon dies before it has acknowledged it
 	local i
 	for ((i = 0; i < 20; i++)); do
-		dd if="$TMP/data" of="$DEV" bs=64k count=4 oflag=direct conv=fsync,notrunc status=none || return 1
+		dd if="$TMP/data" of="$DEV" bs=64k oflag=direct status=none "$@" || return 1
 		kill_daemon
 		read_status "$NAME"
 		[ "${ST[last]}" = "${ST[acked]}" ] || return 0
@@ -91,7 +91,7 @@ flushed_and_killed() { # before the daemon has acknowledged it
 	done
 	return 1
 }
-check "a daemon dies before it has acknowledged what is durable" flushed_and_killed
+check "a daemon dies before it has acknowledged what is durable" die_behind count=4 conv=fsync,notrunc
 kill_hub
 dd if=/dev/zero of="$HUB/v0" bs=1M count=1 conv=notrunc status=none
 restart_hub
@@ -102,19 +102,9 @@ check "... and does not send it again" cmp -n $((1 << 18)) /dev/zero "$HUB/v0"
 # --- What was answered and is not durable outlives the device, and a hub that has lost it.
 must_wait_for 10 is_durable
 cp "$HUB/v0" "$TMP/older"
-leave_behind() { # what a flush, which comes within a second, has not covered yet
-	local i
-	for ((i = 0; i < 20; i++)); do
-		dd if="$TMP/data" of="$DEV" bs=64k oflag=direct conv=notrunc status=none || return 1
-		kill_daemon
-		read_status "$NAME"
-		[ "${ST[last]}" = "${ST[acked]}" ] || return 0
-		start_recover
-	done
-	return 1
-}
 head -c 1M /dev/urandom > "$TMP/data"
-check "a daemon dies with what was answered and is not durable" leave_behind
+# A flush comes within a second.
+check "a daemon dies with what was answered and is not durable" die_behind conv=notrunc
 hub_uri=$HUB_URI
 hub_image elsewhere 64
 HUB_URI="nbd+unix:///elsewhere?socket=$HUB_SOCKET"
@@ -138,7 +128,7 @@ check "the daemon stops when asked" test $? -eq 0
 # --- It can be given up, but not while a daemon has it.
 create_recover "$NAME" v0 64
 start_recover
-check "a daemon dies again with what is not durable" leave_behind
+check "a daemon dies again with what is not durable" die_behind conv=notrunc
 remove_dm "$NAME"
 must_wait_for 10 node
 check "repctl gives it up" repctl unrecover "$GROUP" v0 --forget

@@ -27,7 +27,14 @@ static size_t padded(size_t len)
 	return (len + FRAME_PAYLOAD_ALIGN - 1) & ~(size_t)(FRAME_PAYLOAD_ALIGN - 1);
 }
 
-static __attribute__((format(printf, 2, 3))) bool refuse(char *error, const char *fmt, ...)
+/**
+ * frame_refuse - say what is wrong with bytes from outside
+ * @error: FRAME_ERROR_MAX bytes
+ * @fmt: a sentence
+ *
+ * Return: false.
+ */
+bool frame_refuse(char *error, const char *fmt, ...)
 {
 	va_list ap;
 
@@ -259,40 +266,40 @@ static bool header_check(const struct frame_header *h, char *error)
 	uint64_t least;
 
 	if (h->flags & ~(FRAME_ZSTD | FRAME_HELLO) || (hello && packed))
-		return refuse(error, "flags 0x%" PRIx32 ": expected 0, %u (zstd) or %u (hello)", h->flags,
+		return frame_refuse(error, "flags 0x%" PRIx32 ": expected 0, %u (zstd) or %u (hello)", h->flags,
 			      FRAME_ZSTD, FRAME_HELLO);
 	if (!h->incarnation)
-		return refuse(error, "incarnation 0: expected another number");
+		return frame_refuse(error, "incarnation 0: expected another number");
 	if (hello) {
 		if (h->first || h->last || h->acked || h->offset || h->stored || h->raw || h->nr_volumes ||
 		    h->nr_records)
-			return refuse(error, "a hello with records: expected none");
+			return frame_refuse(error, "a hello with records: expected none");
 		return true;
 	}
 	if (!h->first || h->last < h->first || h->last - h->first > UINT32_MAX)
-		return refuse(error, "first %" PRIu64 ", last %" PRIu64 ": expected rising numbers from 1 on",
+		return frame_refuse(error, "first %" PRIu64 ", last %" PRIu64 ": expected rising numbers from 1 on",
 			      h->first, h->last);
 	if (h->acked >= h->first)
-		return refuse(error, "acked %" PRIu64 ": expected a number below first, %" PRIu64, h->acked,
+		return frame_refuse(error, "acked %" PRIu64 ": expected a number below first, %" PRIu64, h->acked,
 			      h->first);
 	if (h->offset < SESSION_SIZE || h->offset % FRAME_ALIGN)
-		return refuse(error, "offset %" PRIu64 ": expected a multiple of %u from %u on", h->offset,
+		return frame_refuse(error, "offset %" PRIu64 ": expected a multiple of %u from %u on", h->offset,
 			      FRAME_ALIGN, SESSION_SIZE);
 	if (h->stored > FRAME_BODY_MAX || h->raw > FRAME_BODY_MAX)
-		return refuse(error, "stored %" PRIu32 ", raw %" PRIu32 ": expected at most %u", h->stored, h->raw,
+		return frame_refuse(error, "stored %" PRIu32 ", raw %" PRIu32 ": expected at most %u", h->stored, h->raw,
 			      FRAME_BODY_MAX);
 	if (packed ? h->stored >= h->raw : h->stored != h->raw)
-		return refuse(error, "stored %" PRIu32 ", raw %" PRIu32 ": expected %s", h->stored, h->raw,
+		return frame_refuse(error, "stored %" PRIu32 ", raw %" PRIu32 ": expected %s", h->stored, h->raw,
 			      packed ? "less stored than raw with zstd" : "the same without zstd");
 	if (h->nr_volumes > REPAGENT_MAX_VOLUMES)
-		return refuse(error, "nr_volumes %" PRIu32 ": expected at most %d", h->nr_volumes,
+		return frame_refuse(error, "nr_volumes %" PRIu32 ": expected at most %d", h->nr_volumes,
 			      REPAGENT_MAX_VOLUMES);
 	least = (uint64_t)h->nr_volumes * FRAME_VOLUME + (uint64_t)h->nr_records * FRAME_RECORD;
 	if (least > h->raw || (!h->nr_records && least != h->raw))
-		return refuse(error, "nr_volumes %" PRIu32 ", nr_records %" PRIu32 ": expected what fits into raw, %"
+		return frame_refuse(error, "nr_volumes %" PRIu32 ", nr_records %" PRIu32 ": expected what fits into raw, %"
 			      PRIu32, h->nr_volumes, h->nr_records, h->raw);
 	if (h->nr_records > h->last - h->first + 1)
-		return refuse(error, "nr_records %" PRIu32 ": expected at most the numbers from first to last, %"
+		return frame_refuse(error, "nr_records %" PRIu32 ": expected at most the numbers from first to last, %"
 			      PRIu64, h->nr_records, h->last - h->first + 1);
 	return true;
 }
@@ -310,15 +317,15 @@ bool frame_header_parse(struct frame_header *h, const void *data, char *error)
 	const uint8_t *p = data;
 
 	if (get64(p) != FRAME_MAGIC)
-		return refuse(error, "magic 0x%016" PRIx64 ": expected 0x%016" PRIx64 ", a frame", get64(p),
+		return frame_refuse(error, "magic 0x%016" PRIx64 ": expected 0x%016" PRIx64 ", a frame", get64(p),
 			      FRAME_MAGIC);
 	if (get32(p + 8) != FRAME_VERSION)
-		return refuse(error, "version %" PRIu32 ": expected %u", get32(p + 8), FRAME_VERSION);
+		return frame_refuse(error, "version %" PRIu32 ": expected %u", get32(p + 8), FRAME_VERSION);
 	if (get32(p + HEADER_CRC) != frame_crc(p, HEADER_CRC))
-		return refuse(error, "crc 0x%08" PRIx32 " of the header: expected 0x%08" PRIx32,
+		return frame_refuse(error, "crc 0x%08" PRIx32 " of the header: expected 0x%08" PRIx32,
 			      get32(p + HEADER_CRC), frame_crc(p, HEADER_CRC));
 	if (!bytes_zero(p + HEADER_RESERVED, HEADER_CRC - HEADER_RESERVED))
-		return refuse(error, "reserved bytes of the header: expected zeroes");
+		return frame_refuse(error, "reserved bytes of the header: expected zeroes");
 	h->flags = get32(p + 12);
 	memcpy(h->group, p + 16, sizeof(h->group));
 	h->generation = get64(p + 32);
@@ -352,17 +359,17 @@ bool frame_open(struct frame_reader *r, const struct frame_header *h, const void
 	size_t space = frame_size(h) - FRAME_HEADER, n;
 
 	if (frame_crc(stored, h->stored) != h->body_crc)
-		return refuse(error, "body_crc 0x%08" PRIx32 ": expected 0x%08" PRIx32, h->body_crc,
+		return frame_refuse(error, "body_crc 0x%08" PRIx32 ": expected 0x%08" PRIx32, h->body_crc,
 			      frame_crc(stored, h->stored));
 	if (!bytes_zero((const uint8_t *)stored + h->stored, space - h->stored))
-		return refuse(error, "padding behind the body: expected zeroes");
+		return frame_refuse(error, "padding behind the body: expected zeroes");
 	*r = (struct frame_reader){ .h = *h, .body = stored, .error = error };
 	if (h->flags & FRAME_ZSTD) {
 		n = ZSTD_decompress(raw, h->raw, stored, h->stored);
 		if (ZSTD_isError(n))
-			return refuse(error, "the body cannot be unpacked: %s", ZSTD_getErrorName(n));
+			return frame_refuse(error, "the body cannot be unpacked: %s", ZSTD_getErrorName(n));
 		if (n != h->raw)
-			return refuse(error, "raw %" PRIu32 ": expected %zu, which the body unpacks to", h->raw, n);
+			return frame_refuse(error, "raw %" PRIu32 ": expected %zu, which the body unpacks to", h->raw, n);
 		r->body = raw;
 	}
 	return true;
@@ -387,18 +394,18 @@ int frame_next_volume(struct frame_reader *r, struct frame_volume *v)
 	v->sectors = get64(p + 8);
 	memcpy(v->name, p + 16, sizeof(v->name));
 	if (!v->id || !bytes_zero(p + 2, 6)) {
-		refuse(r->error, "volume %" PRIu32 " of the frame: expected an id other than 0, and reserved zeroes",
+		frame_refuse(r->error, "volume %" PRIu32 " of the frame: expected an id other than 0, and reserved zeroes",
 		       r->volumes);
 		return -1;
 	}
 	if (v->name[sizeof(v->name) - 1] || !frame_name_ok(v->name) ||
 	    !bytes_zero((const uint8_t *)p + 16 + strlen(v->name), sizeof(v->name) - strlen(v->name))) {
-		refuse(r->error, "volume id %u: expected a name of 1 to %d of a-z A-Z 0-9 _ . - and zeroes behind it",
+		frame_refuse(r->error, "volume id %u: expected a name of 1 to %d of a-z A-Z 0-9 _ . - and zeroes behind it",
 		       v->id, REPAGENT_NAME_MAX);
 		return -1;
 	}
 	if (v->sectors > FRAME_MAX_SECTORS) {
-		refuse(r->error, "volume id %u: %" PRIu64 " sectors: expected at most %" PRIu64, v->id, v->sectors,
+		frame_refuse(r->error, "volume id %u: %" PRIu64 " sectors: expected at most %" PRIu64, v->id, v->sectors,
 		       FRAME_MAX_SECTORS);
 		return -1;
 	}
@@ -436,34 +443,34 @@ static bool record_check(const struct frame_record *rec, const uint8_t *p, char 
 	bool label = rec->type == REPAGENT_REC_CHECKPOINT;
 
 	if (!k || !k->name)
-		return refuse(error, "record %" PRIu64 ": type %u: expected 1 to %d", rec->seq, rec->type,
+		return frame_refuse(error, "record %" PRIu64 ": type %u: expected 1 to %d", rec->seq, rec->type,
 			      REPAGENT_NR_TYPES - 1);
 	if (rec->flags & ~k->flags)
-		return refuse(error, "record %" PRIu64 ": %s with flags 0x%x: expected none but 0x%x", rec->seq,
+		return frame_refuse(error, "record %" PRIu64 ": %s with flags 0x%x: expected none but 0x%x", rec->seq,
 			      k->name, rec->flags, k->flags);
 	if (k->volume != !!rec->volume)
-		return refuse(error, "record %" PRIu64 ": %s of volume %u: expected %s", rec->seq, k->name,
+		return frame_refuse(error, "record %" PRIu64 ": %s of volume %u: expected %s", rec->seq, k->name,
 			      rec->volume, k->volume ? "an id" : "0");
 	if (k->range && (!rec->nr_sectors || rec->nr_sectors > FRAME_MAX_SECTORS ||
 			 rec->sector > FRAME_MAX_SECTORS - rec->nr_sectors))
-		return refuse(error, "record %" PRIu64 ": %s of sectors %" PRIu64 " + %" PRIu64
+		return frame_refuse(error, "record %" PRIu64 ": %s of sectors %" PRIu64 " + %" PRIu64
 			      ": expected at least one, and none beyond %" PRIu64, rec->seq, k->name,
 			      rec->sector, rec->nr_sectors, FRAME_MAX_SECTORS);
 	if (k->size && rec->nr_sectors > FRAME_MAX_SECTORS)
-		return refuse(error, "record %" PRIu64 ": %s to %" PRIu64 " sectors: expected at most %" PRIu64,
+		return frame_refuse(error, "record %" PRIu64 ": %s to %" PRIu64 " sectors: expected at most %" PRIu64,
 			      rec->seq, k->name, rec->nr_sectors, FRAME_MAX_SECTORS);
 	if (rec->len > REPAGENT_MAX_RECORD || (k->data && rec->len != rec->nr_sectors * 512) ||
 	    (label && (!rec->len || rec->len > REPAGENT_LABEL_MAX + 1)) ||
 	    (!k->data && !label && rec->len))
-		return refuse(error, "record %" PRIu64 ": %s of %" PRIu64 " sectors with %" PRIu32
+		return frame_refuse(error, "record %" PRIu64 ": %s of %" PRIu64 " sectors with %" PRIu32
 			      " bytes of payload: expected %s", rec->seq, k->name, rec->nr_sectors, rec->len,
 			      k->data ? "as many as its range has, and at most 1 MiB" :
 			      label ? "1 to 64" : "none");
 	if (rec->crc != (rec->len ? frame_crc(p, rec->len) : 0))
-		return refuse(error, "record %" PRIu64 ": crc 0x%08" PRIx32 " of its payload: expected 0x%08" PRIx32,
+		return frame_refuse(error, "record %" PRIu64 ": crc 0x%08" PRIx32 " of its payload: expected 0x%08" PRIx32,
 			      rec->seq, rec->crc, rec->len ? frame_crc(p, rec->len) : 0);
 	if (label && strnlen((const char *)p, rec->len) != rec->len - 1)
-		return refuse(error, "record %" PRIu64 ": CHECKPOINT: expected a label that ends with its payload",
+		return frame_refuse(error, "record %" PRIu64 ": CHECKPOINT: expected a label that ends with its payload",
 			      rec->seq);
 	return true;
 }
@@ -485,11 +492,11 @@ int frame_next_record(struct frame_reader *r, struct frame_record *rec, const vo
 	if (r->records == r->h.nr_records) {
 		if (!left)
 			return 0;
-		refuse(r->error, "%zu bytes behind the last record: expected none", left);
+		frame_refuse(r->error, "%zu bytes behind the last record: expected none", left);
 		return -1;
 	}
 	if (left < FRAME_RECORD) {
-		refuse(r->error, "record %" PRIu32 " of %" PRIu32 ": the body ends before it", r->records + 1,
+		frame_refuse(r->error, "record %" PRIu32 " of %" PRIu32 ": the body ends before it", r->records + 1,
 		       r->h.nr_records);
 		return -1;
 	}
@@ -505,19 +512,19 @@ int frame_next_record(struct frame_reader *r, struct frame_record *rec, const vo
 	delta = get32(p + 40);
 	rec->seq = r->h.first + delta;
 	if (delta > r->h.last - r->h.first || (r->records && rec->seq <= r->seq)) {
-		refuse(r->error, "record %" PRIu32 ": seq %" PRIu64 ": expected rising numbers up to last, %" PRIu64,
+		frame_refuse(r->error, "record %" PRIu32 ": seq %" PRIu64 ": expected rising numbers up to last, %" PRIu64,
 		       r->records + 1, rec->seq, r->h.last);
 		return -1;
 	}
 	left -= FRAME_RECORD;
 	space = padded(rec->len);
 	if (space > left) {
-		refuse(r->error, "record %" PRIu64 ": %" PRIu32 " bytes of payload: the body has %zu more", rec->seq,
+		frame_refuse(r->error, "record %" PRIu64 ": %" PRIu32 " bytes of payload: the body has %zu more", rec->seq,
 		       rec->len, left);
 		return -1;
 	}
 	if (get32(p + 44) || !bytes_zero(p + FRAME_RECORD + rec->len, space - rec->len)) {
-		refuse(r->error, "record %" PRIu64 ": reserved bytes or padding: expected zeroes", rec->seq);
+		frame_refuse(r->error, "record %" PRIu64 ": reserved bytes or padding: expected zeroes", rec->seq);
 		return -1;
 	}
 	if (!record_check(rec, p + FRAME_RECORD, r->error))
@@ -575,17 +582,17 @@ bool session_decode(struct session *s, const void *block, char *error)
 
 	memset(s, 0, sizeof(*s));
 	if (get64(p) != SESSION_MAGIC)
-		return refuse(error, "magic 0x%016" PRIx64 ": expected 0x%016" PRIx64 ", a session block", get64(p),
+		return frame_refuse(error, "magic 0x%016" PRIx64 ": expected 0x%016" PRIx64 ", a session block", get64(p),
 			      SESSION_MAGIC);
 	if (get32(p + 8) != SESSION_VERSION)
-		return refuse(error, "version %" PRIu32 ": expected %u", get32(p + 8), SESSION_VERSION);
+		return frame_refuse(error, "version %" PRIu32 ": expected %u", get32(p + 8), SESSION_VERSION);
 	if (get32(p + BLOCK_CRC) != frame_crc(p, BLOCK_CRC))
-		return refuse(error, "crc 0x%08" PRIx32 " of the session block: expected 0x%08" PRIx32,
+		return frame_refuse(error, "crc 0x%08" PRIx32 " of the session block: expected 0x%08" PRIx32,
 			      get32(p + BLOCK_CRC), frame_crc(p, BLOCK_CRC));
 	if (!state || state >= SESSION_NR_STATES)
-		return refuse(error, "state %" PRIu32 ": expected 1 to %d", state, SESSION_NR_STATES - 1);
+		return frame_refuse(error, "state %" PRIu32 ": expected 1 to %d", state, SESSION_NR_STATES - 1);
 	if (flags & ~(BLOCK_ZSTD | BLOCK_OWES | BLOCK_ORDERS) || !bytes_zero(p + BLOCK_USED, BLOCK_CRC - BLOCK_USED))
-		return refuse(error, "flags 0x%" PRIx32 " or padding: expected 0 to 7, and zeroes", flags);
+		return frame_refuse(error, "flags 0x%" PRIx32 " or padding: expected 0 to 7, and zeroes", flags);
 	s->state = (enum session_state)state;
 	memcpy(s->hub, p + 16, sizeof(s->hub));
 	memcpy(s->group, p + 32, sizeof(s->group));
@@ -602,18 +609,18 @@ bool session_decode(struct session *s, const void *block, char *error)
 	memcpy(s->name, p + 96, sizeof(s->name));
 	memcpy(s->reason, p + 128, sizeof(s->reason));
 	if (s->name[sizeof(s->name) - 1] || s->reason[sizeof(s->reason) - 1])
-		return refuse(error, "the name or the reason does not end");
+		return frame_refuse(error, "the name or the reason does not end");
 	if (s->state != SESSION_ACCEPTING)
 		return true;
 	if (!s->generation || s->offset < SESSION_SIZE || s->offset % FRAME_ALIGN)
-		return refuse(error, "generation %" PRIu64 ", offset %" PRIu64
+		return frame_refuse(error, "generation %" PRIu64 ", offset %" PRIu64
 			      ": expected one that is not 0, and a multiple of %u from %u on", s->generation,
 			      s->offset, FRAME_ALIGN, SESSION_SIZE);
 	if (!s->incarnation != !s->seq)
-		return refuse(error, "position %" PRIu64 ":%" PRIu64 ": expected both or none to be 0",
+		return frame_refuse(error, "position %" PRIu64 ":%" PRIu64 ": expected both or none to be 0",
 			      s->incarnation, s->seq);
 	if (s->frame_max > FRAME_MAX || s->frame_max < FRAME_HEADER + FRAME_RECORD + REPAGENT_MAX_RECORD)
-		return refuse(error, "frame_max %" PRIu32 ": expected room for any record, and at most %u",
+		return frame_refuse(error, "frame_max %" PRIu32 ": expected room for any record, and at most %u",
 			      s->frame_max, FRAME_MAX);
 	return true;
 }

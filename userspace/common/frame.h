@@ -175,6 +175,7 @@ int frame_next_record(struct frame_reader *r, struct frame_record *rec, const vo
 void session_encode(const struct session *s, void *block);
 bool session_decode(struct session *s, const void *block, char *error);
 
+bool frame_refuse(char *error, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 uint32_t frame_crc(const void *data, size_t len);
 bool frame_name_ok(const char *name);
 

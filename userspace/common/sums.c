@@ -6,8 +6,6 @@
 #include <gnutls/gnutls.h>
 #include <gnutls/crypto.h>
 #include <inttypes.h>
-#include <stdarg.h>
-#include <stdio.h>
 
 #include "bytes.h"
 #include "sums.h"
@@ -19,27 +17,17 @@
 #define ORDER_NAME	56
 #define ORDER_USED	88
 
-static __attribute__((format(printf, 2, 3))) bool refuse(char *error, const char *fmt, ...)
-{
-	va_list ap;
-
-	va_start(ap, fmt);
-	vsnprintf(error, FRAME_ERROR_MAX, fmt, ap);
-	va_end(ap);
-	return false;
-}
-
 /* What both blocks have: magic, version, a sum at their end, and zeroes before that. */
 static bool block_check(const uint8_t *p, uint64_t magic, size_t used, size_t crc_at, char *error)
 {
 	if (get64(p) != magic)
-		return refuse(error, "magic 0x%016" PRIx64 ": expected 0x%016" PRIx64, get64(p), magic);
+		return frame_refuse(error, "magic 0x%016" PRIx64 ": expected 0x%016" PRIx64, get64(p), magic);
 	if (get32(p + 8) != SUMS_VERSION)
-		return refuse(error, "version %" PRIu32 ": expected %u", get32(p + 8), SUMS_VERSION);
+		return frame_refuse(error, "version %" PRIu32 ": expected %u", get32(p + 8), SUMS_VERSION);
 	if (get32(p + crc_at) != frame_crc(p, crc_at))
-		return refuse(error, "crc 0x%08" PRIx32 ": expected 0x%08" PRIx32, get32(p + crc_at), frame_crc(p, crc_at));
+		return frame_refuse(error, "crc 0x%08" PRIx32 ": expected 0x%08" PRIx32, get32(p + crc_at), frame_crc(p, crc_at));
 	if (!bytes_zero(p + used, crc_at - used))
-		return refuse(error, "padding: expected zeroes");
+		return frame_refuse(error, "padding: expected zeroes");
 	return true;
 }
 
@@ -53,7 +41,7 @@ static bool get_name(const uint8_t *p, char *volume, char *error)
 	memcpy(volume, p, REPAGENT_NAME_MAX + 1);
 	if (!volume[REPAGENT_NAME_MAX] && frame_name_ok(volume))
 		return true;
-	return refuse(error, "volume: expected a name that ends");
+	return frame_refuse(error, "volume: expected a name that ends");
 }
 
 /**
@@ -94,7 +82,7 @@ bool sums_header_decode(struct sums_header *h, const void *block, char *error)
 	if (!block_check(p, SUMS_MAGIC, HEADER_USED, HEADER_CRC, error))
 		return false;
 	if (get32(p + 12) != SUMS_BLOCK)
-		return refuse(error, "blocks of %" PRIu32 " bytes: expected %u", get32(p + 12), SUMS_BLOCK);
+		return frame_refuse(error, "blocks of %" PRIu32 " bytes: expected %u", get32(p + 12), SUMS_BLOCK);
 	memcpy(h->hub, p + 16, sizeof(h->hub));
 	memcpy(h->group, p + 32, sizeof(h->group));
 	h->incarnation = get64(p + 48);
@@ -103,9 +91,9 @@ bool sums_header_decode(struct sums_header *h, const void *block, char *error)
 	if (!get_name(p + 72, h->volume, error))
 		return false;
 	if (!h->incarnation != !h->seq)
-		return refuse(error, "position %" PRIu64 ":%" PRIu64 ": expected both or none to be 0", h->incarnation, h->seq);
+		return frame_refuse(error, "position %" PRIu64 ":%" PRIu64 ": expected both or none to be 0", h->incarnation, h->seq);
 	if (h->bytes % 512 || h->bytes / 512 > FRAME_MAX_SECTORS)
-		return refuse(error, "bytes %" PRIu64 ": expected a multiple of 512, and at most 4 EiB", h->bytes);
+		return frame_refuse(error, "bytes %" PRIu64 ": expected a multiple of 512, and at most 4 EiB", h->bytes);
 	return true;
 }
 
@@ -145,7 +133,7 @@ bool sums_want_decode(uint64_t *incarnation, uint64_t *seq, const void *buf, cha
 	*incarnation = get64(p + 16);
 	*seq = get64(p + 24);
 	if (get32(p + 12) || !*incarnation || !*seq)
-		return refuse(error, "position %" PRIu64 ":%" PRIu64 ", or what is reserved: expected numbers that are not 0, and zeroes",
+		return frame_refuse(error, "position %" PRIu64 ":%" PRIu64 ", or what is reserved: expected numbers that are not 0, and zeroes",
 			      *incarnation, *seq);
 	return true;
 }
@@ -188,12 +176,12 @@ bool order_decode(struct order *o, const void *buf, char *error)
 	if (!block_check(p, ORDER_MAGIC, ORDER_USED, WANT_CRC, error))
 		return false;
 	if (!get32(p + 12))
-		return bytes_zero(p + 16, WANT_CRC - 16) || refuse(error, "no order, and not zeroes: expected one of both");
+		return bytes_zero(p + 16, WANT_CRC - 16) || frame_refuse(error, "no order, and not zeroes: expected one of both");
 	o->serial = get64(p + 16);
 	o->from = get64(p + 24);
 	o->rate = get64(p + 32);
 	if (get32(p + 12) != 1 || !o->serial || !bytes_zero(p + 40, ORDER_NAME - 40))
-		return refuse(error, "order %" PRIu32 ", serial %" PRIu64 ", or what is reserved: expected 1, a number that is not 0, and zeroes",
+		return frame_refuse(error, "order %" PRIu32 ", serial %" PRIu64 ", or what is reserved: expected 1, a number that is not 0, and zeroes",
 			      get32(p + 12), o->serial);
 	return get_name(p + ORDER_NAME, o->volume, error);
 }
@@ -236,7 +224,7 @@ bool report_decode(struct verify_report *r, const void *buf, char *error)
 	if (!block_check(p, REPORT_MAGIC, ORDER_USED, WANT_CRC, error))
 		return false;
 	if (!get32(p + 12) || get32(p + 12) >= REPORT_NR_STATES)
-		return refuse(error, "state %" PRIu32 ": expected 1 to %d", get32(p + 12), REPORT_NR_STATES - 1);
+		return frame_refuse(error, "state %" PRIu32 ": expected 1 to %d", get32(p + 12), REPORT_NR_STATES - 1);
 	r->state = (enum report_state)get32(p + 12);
 	r->serial = get64(p + 16);
 	r->reached = get64(p + 24);
