@@ -254,14 +254,15 @@ static uint64_t hub_every;	/* how often the hub wants volumes to be compared, ns
  * struct remote - shared with the hub's process
  * @order:	have the volume compared; the hub's process takes it back when it is wanted
  * @info, @state: what came of it
- * @wire:	bytes that went over the hub's connections, with the headers of requests and replies
+ * @wire:	bytes that went over the hub's connections, with the headers of requests and replies; @counts: how often
+ *		they were counted
  */
 static struct remote {
 	bool order;
 	uint64_t rate;
 	struct hub_verify_info info;
 	char state[16];
-	uint64_t wire;
+	uint64_t wire, counts;
 } *remote;
 
 static void note_volume(void *data, const struct hub_volume_info *v)
@@ -283,6 +284,7 @@ static void serve_remote(struct hub *h, struct nbds_server *server)
 		hub_volumes(h, "sim", note_volume, NULL);
 		nbds_get_stats(server, &stats);
 		remote->wire = stats.read_bytes + stats.written_bytes + stats.requests * (28 + 32);
+		__atomic_add_fetch(&remote->counts, 1, __ATOMIC_SEQ_CST);
 		hub_tend(h);
 		usleep(5000);
 	}
@@ -420,7 +422,7 @@ static void test_identical(void **state)
 static void resync_large(uint16_t id, uint64_t bytes)
 {
 	static uint64_t data[4 * SUMS_BLOCK / 8];
-	uint64_t at, i;
+	uint64_t at, i, counts;
 
 	simring_put(b.sim, REPAGENT_REC_RESYNC_BEGIN, id, 0, bytes, NULL);
 	for (at = 0; at < bytes; at += sizeof(data)) {
@@ -433,7 +435,11 @@ static void resync_large(uint16_t id, uint64_t bytes)
 	}
 	simring_put(b.sim, REPAGENT_REC_RESYNC_END, id, 0, 0, NULL);
 	assert_true(simring_wait_acked(b.sim, simring_head(b.sim) - 1, 60));
-	usleep(20000);	/* the hub's process counts every 5 ms */
+	/* What the hub's process began to count after that is all of it. */
+	counts = __atomic_load_n(&remote->counts, __ATOMIC_SEQ_CST);
+	for (i = 0; i < 10000 && __atomic_load_n(&remote->counts, __ATOMIC_SEQ_CST) < counts + 2; i++)
+		usleep(1000);
+	assert_true(i < 10000);
 }
 
 /* What an identical volume costs, on the wire and in the journal: less than 0.1 % of it. SUMS_MIB: its size. */
