@@ -335,8 +335,8 @@ dkms-remove:
 ##: check-debug      the tests on a kernel that checks itself, which is built first
 ##: check-uml        fault runs under User-Mode Linux 7.2, which is built first: UML_RUNS of them, within UML_SECONDS; UML_SEED repeats one
 ##: fuzz-NAME        one libFuzzer target of tests/fuzz, for FUZZ_SECONDS (60): control, frame, hub, map, nbd
-##: check-hub        rephub: power cuts of it, dependent writes, flipped bytes, an hour of views (HUB_SEED, HUB_CUTS=100,
-##:                  HUB_WRITES, HUB_POINTS, HUB_SECONDS, HUB_FLIPS); and in a VM a cut line, and one that loses packets
+##: check-hub        rephub: power cuts of it, kills in the midst of commit and rollback, dependent writes, flipped bytes, an hour of views
+##:                  (HUB_SEED, HUB_CUTS=100, HUB_KILLS=100, HUB_WRITES, HUB_POINTS, HUB_SECONDS, HUB_FLIPS); and in a VM a cut line, and one that loses packets
 ##: check-recovery   a fail-over VM's disk: a hundred kills of its daemon, thirty of the hub; a database's history at twenty points
 ##: check-model      the random model of the write-intent map, for MODEL_SECONDS (600), with MODEL_SEED if given
 ##: check-resync     what it costs to resynchronise 10 GiB that the hub has
@@ -383,7 +383,7 @@ check-debug:
 
 check-hub: packages
 	+$(MAKE) --no-print-directory all
-	tests/check-hub $(foreach o,SEED CUTS WRITES POINTS SECONDS FLIPS,$(if $(HUB_$o),--$(shell echo $o | tr A-Z a-z) $(HUB_$o)))
+	tests/check-hub $(foreach o,SEED CUTS KILLS WRITES POINTS SECONDS FLIPS,$(if $(HUB_$o),--$(shell echo $o | tr A-Z a-z) $(HUB_$o)))
 	tests/run-suite --long -t hub-outage -t hub-lag
 
 check-recovery: packages
