@@ -495,26 +495,38 @@ static void judge(bool back, bool said, unsigned int least, unsigned int asked)
 	close_hub();
 }
 
-/* It may be killed again, once or twice, in the midst of what it does when it starts; and its power goes with any of these kills. */
-static void end_on(const char *keep, struct cutdir *c, bool again)
+/*
+ * enum end - what becomes of a hub that was killed
+ *
+ *	KILL	it is started again, maybe after it was killed in the midst of that, too
+ *	POWER	likewise, but its power went with one kill or with each
+ *	LATER	its power goes with the second kill alone: what the first one left is gone on with, and was not durable
+ */
+enum end { KILL, POWER, LATER, NR_ENDS };
+
+static bool came_up;	/* the hub, before it was killed once more */
+
+/* @c: not NULL unless KILL. @burns: things that the hub does before it is killed again; 0: some. */
+static void end_on(const char *keep, struct cutdir *c, enum end end, uint64_t burns)
 {
-	for (;; again = chance(2)) {
-		if (c && (!again || chance(2))) {
+	bool again = end == LATER || chance(2);
+
+	for (;; again = end != LATER && chance(2)) {
+		if (c && (!again || (end == POWER && chance(2)))) {
 			cut_power(c);
 			c = again ? cutdir_begin(disk) : NULL;
 		}
 		if (!again)
 			break;
-		start_hub(keep, 1 + chance(24));
+		came_up = start_hub(keep, burns ? burns : 1 + chance(24));
 		end_hub();
 	}
 	unlink(log_path);
 }
 
 /* A commit or a rollback is killed, @burns from when it is asked for. Return whether it did all that it had to. */
-static bool kill_it(bool back, uint64_t burns, bool power, bool load)
+static bool kill_it(bool back, uint64_t burns, enum end end, uint64_t again, bool load)
 {
-	const char *keep = load ? "4M" : "0";
 	struct cutdir *c = NULL;
 	unsigned int least, asked;
 	pthread_t thread;
@@ -522,9 +534,9 @@ static bool kill_it(bool back, uint64_t burns, bool power, bool load)
 
 	set_stage();
 	new_writes();
-	if (power)
+	if (end != KILL)
 		c = cutdir_begin(disk);
-	assert_true(start_hub(keep, 0));
+	assert_true(start_hub(load ? "4M" : "0", 0));
 	if (load) {
 		assert_int_equal(pthread_create(&thread, NULL, write_on, NULL), 0);
 		while (vm.answered < burns)
@@ -540,34 +552,44 @@ static bool kill_it(bool back, uint64_t burns, bool power, bool load)
 	end_hub();
 	if (load)
 		pthread_join(thread, NULL);
-	least = power ? vm.flushed : vm.answered;
-	end_on(keep, c, !done && chance(2));
+	least = c ? vm.flushed : vm.answered;
+	end_on(load ? "4M" : "0", c, end, again);
 	judge(back, said, least, asked);
 	return done;
 }
 
-/* At length each is done with the power's end and without. */
-static void each_step(bool back)
+/* It is killed again at each @step of its start, too. */
+static unsigned int each_step(bool back, bool at_the_end, unsigned int step)
 {
-	bool at_length = getenv("HUB_KILLS"), at_the_end, done;
 	unsigned int kills = 0;
-	uint64_t k;
+	uint64_t k, again;
+	bool done;
 
-	for (at_the_end = false;; at_the_end = true) {
-		make_stage(at_the_end, false);
-		for (k = 1, done = false; !done; k++, kills += 1 + at_length) {
-			snprintf(what, sizeof(what), "%s, %s, thing %" PRIu64, back ? "rollback" : "commit",
-				 at_the_end ? "latest" : "an earlier point", k);
-			if (at_length)
-				(void)kill_it(back, k, false, false);
-			done = kill_it(back, k, at_length || k % 3, false);
-		}
-		assert_true(k > 5);
-		if (at_the_end || !at_length)
-			break;
+	make_stage(at_the_end, false);
+	for (k = 1, done = false; !done; k++) {
+		snprintf(what, sizeof(what), "%s, %s, thing %" PRIu64, back ? "rollback" : "commit",
+			 at_the_end ? "latest" : "an earlier point", k);
+		done = kill_it(back, k, POWER, 0, false);
+		kills++;
+		for (came_up = false, again = 1 + chance(step); !came_up; again += step, kills++)
+			(void)kill_it(back, k, LATER, again, false);
+	}
+	assert_true(k > 5);
+	return kills;
+}
+
+static void at_each_step(bool back)
+{
+	bool at_length = getenv("HUB_KILLS");
+	unsigned int kills;
+
+	alarm(at_length ? 2000 : 110);
+	kills = each_step(back, false, at_length ? 1 : 12);
+	if (at_length) {
 		run_command("find %s -mindepth 1 -delete", disk);
 		free(a.op);
 		free(b.op);
+		kills += each_step(back, true, 2);
 	}
 	print_message("# %u kills\n", kills);
 }
@@ -575,13 +597,13 @@ static void each_step(bool back)
 static void test_commit(void **state)
 {
 	(void)state;
-	each_step(false);
+	at_each_step(false);
 }
 
 static void test_rollback(void **state)
 {
 	(void)state;
-	each_step(true);
+	at_each_step(true);
 }
 
 /* Kills at random moments, while a VM writes, and what is older than it needs to be is folded. */
@@ -593,9 +615,9 @@ static void under_load(bool back)
 	make_stage(false, false);
 	for (i = 0; i < kills; i++) {
 		snprintf(what, sizeof(what), "%s under load, kill %u", back ? "rollback" : "commit", i);
-		under_way += !kill_it(back, 1 + chance(60), i % 2, true);
+		under_way += !kill_it(back, 1 + chance(60), i % NR_ENDS, 0, true);
 	}
-	print_message("# %u kills, of every second one the power as well; in %u of them it was not done yet\n", kills, under_way);
+	print_message("# %u kills; in %u of them it was not done yet\n", kills, under_way);
 	assert_true(under_way > kills / 4);
 }
 
@@ -683,11 +705,11 @@ static void test_return(void **state)
 	for (i = 0; i < kills; i++) {
 		snprintf(what, sizeof(what), "return, kill %u", i);
 		set_stage();
-		c = i % 2 ? cutdir_begin(disk) : NULL;
+		c = i % NR_ENDS != KILL ? cutdir_begin(disk) : NULL;
 		if (start_hub("4M", 1 + chance(500)))
 			stream();
 		end_hub();
-		end_on("4M", c, chance(2));
+		end_on("4M", c, i % NR_ENDS, 0);
 		open_hub();
 		assert_string_equal(vm0()->trouble, "");
 		assert_int_equal(vm0()->generation, generation);

@@ -115,7 +115,7 @@ static int fold_volume(const struct group *g, const struct portion *p, unsigned 
 	const struct log_record *rec;
 	const struct extent *e;
 	uint64_t at = 0, kept = UINT64_MAX;
-	bool ok = true, made = false;
+	bool ok = true;
 	uint32_t i;
 	int fd, err;
 
@@ -131,11 +131,7 @@ static int fold_volume(const struct group *g, const struct portion *p, unsigned 
 		extents_free(&x);
 		return ok ? 0 : ENOMEM;
 	}
-	fd = openat(g->base, name, O_RDWR | O_CLOEXEC);
-	if (fd < 0 && errno == ENOENT) {
-		fd = openat(g->base, name, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-		made = true;
-	}
+	fd = openat(g->base, name, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
 	ok = fd >= 0;
 	while (ok && (e = extents_find(&x, at))) {
 		rec = &s->record[e->id];
@@ -154,7 +150,7 @@ static int fold_volume(const struct group *g, const struct portion *p, unsigned 
 		}
 		at = e->end;
 	}
-	ok = ok && !fdatasync(fd) && (!made || !fsync(g->base));
+	ok = ok && !fdatasync(fd);
 	err = ok ? 0 : errno;
 	if (!ok)
 		snprintf(error, SEGMENT_ERROR_MAX, "the base of volume %s: %s", name, strerror(err));
@@ -193,6 +189,10 @@ static int fold_segment(struct group *g, const struct portion *p, uint64_t next,
 	for (i = 0; i < names->nr && !err; i++)
 		err = fold_volume(g, p, i, names->volume[i].name, buf, error);
 	free(buf);
+	if (!err && fsync(g->base)) {
+		err = errno;
+		snprintf(error, SEGMENT_ERROR_MAX, "the bases cannot be synced: %s", strerror(err));
+	}
 	if (err)
 		return err;
 	if (!seal_write(g->dir, "first", FIRST_MAGIC, &after, sizeof(after))) {

@@ -476,6 +476,11 @@ struct group *hubgroup_open(struct hub *hub, int dir, const char *name, char *er
 		snprintf(error, HUB_ERROR_MAX, "its directory: %s", strerror(errno));
 		goto failed;
 	}
+	/* A hub that was killed may have done what is found here, and is gone on with: it must not be undone by a power cut later. */
+	if (fsync(g->dir) || fsync(g->journal) || fsync(g->base)) {
+		snprintf(error, HUB_ERROR_MAX, "its directory cannot be synced: %s", strerror(errno));
+		goto failed;
+	}
 	err = seal_read(g->dir, "group", GROUP_MAGIC, &file, sizeof(file));
 	if (err || memchr(file.name, '\0', sizeof(file.name)) == NULL || strcmp(file.name, name)) {
 		snprintf(error, HUB_ERROR_MAX, "its file group: %s", !err ? "it is that of another group" :

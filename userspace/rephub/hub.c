@@ -233,7 +233,7 @@ struct hub *hub_open(const char *dir, const struct hub_options *o, char *error)
 			 "it is not what was written" : strerror(err));
 		goto failed;
 	}
-	if (!open_dir(hub->dir, "groups", &hub->groups, why) || fsync(hub->dir)) {
+	if (!open_dir(hub->dir, "groups", &hub->groups, why) || fsync(hub->dir) || fsync(hub->groups)) {
 		snprintf(error, HUB_ERROR_MAX, "%.200s: %.200s", dir, hub->groups < 0 ? why : strerror(errno));
 		goto failed;
 	}
