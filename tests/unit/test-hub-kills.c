@@ -571,7 +571,7 @@ static unsigned int each_step(bool back, bool at_the_end, unsigned int step)
 			 at_the_end ? "latest" : "an earlier point", k);
 		done = kill_it(back, k, POWER, 0, false);
 		kills++;
-		for (came_up = false, again = 1 + chance(step); !came_up; again += step, kills++)
+		for (came_up = false, again = 1 + step / 2; !came_up; again += step, kills++)
 			(void)kill_it(back, k, LATER, again, false);
 	}
 	assert_true(k > 5);
@@ -584,7 +584,7 @@ static void at_each_step(bool back)
 	unsigned int kills;
 
 	alarm(at_length ? 2000 : 110);
-	kills = each_step(back, false, at_length ? 1 : 12);
+	kills = each_step(back, false, at_length ? 1 : 8);
 	if (at_length) {
 		run_command("find %s -mindepth 1 -delete", disk);
 		free(a.op);
