@@ -528,7 +528,7 @@ static void end_on(const char *keep, struct cutdir *c, enum end end, uint64_t bu
 static bool kill_it(bool back, uint64_t burns, enum end end, uint64_t again, bool load)
 {
 	struct cutdir *c = NULL;
-	unsigned int least, asked;
+	unsigned int least, asked, then;
 	pthread_t thread;
 	bool said, done;
 
@@ -548,10 +548,14 @@ static bool kill_it(bool back, uint64_t burns, enum end end, uint64_t again, boo
 	asked = vm.answered;
 	*fuse = burns;
 	said = command(back ? "rollback" : "commit");
+	then = vm.answered;
 	done = said && !is_dead() && *fuse;
 	end_hub();
 	if (load)
 		pthread_join(thread, NULL);
+	/* One may have had its answer before that was noted. */
+	if (back && said && vm.answered > then + 1)
+		fail_msg("%s: a write was taken behind the rollback", what);
 	least = c ? vm.flushed : vm.answered;
 	end_on(load ? "4M" : "0", c, end, again);
 	judge(back, said, least, asked);
