@@ -118,7 +118,7 @@ repctl: $(if $(repctl_main),$(BUILD)/bin/repctl)
 rephub: $(if $(rephub_main),$(BUILD)/bin/rephub)
 rephubctl: $(if $(rephubctl_main),$(BUILD)/bin/rephubctl)
 tools: $(tools:%=$(BUILD)/bin/tests/%) $(nbd_tools:%=$(BUILD)/bin/tests/%) $(BUILD)/bin/tests/pullhub $(BUILD)/bin/tests/hubbench \
-	$(BUILD)/bin/tests/cutshim.so
+	$(BUILD)/bin/tests/hubcut $(BUILD)/bin/tests/cutshim.so
 unit: $(units:%=$(BUILD)/bin/tests/unit/%)
 model: $(BUILD)/bin/tests/model/test-map
 faults: $(BUILD)/bin/tests/umlfaults
@@ -163,6 +163,10 @@ $(obj)/tests/pullhub/pullhub.o: | $(obj)/have-libnbd
 # It has the agent in it, as the unit tests have.
 $(BUILD)/bin/tests/hubbench: $(obj)/tests/bench/hubbench.o $(obj)/unit.a $(obj)/repagentd.a $(obj)/tools.a
 	$(link) $$(pkg-config --libs cmocka $(repagentd_needs))
+
+$(BUILD)/bin/tests/hubcut: $(obj)/tests/shim/hubcut.o $(obj)/tests/unit/cutdir.o
+	$(link) $$(pkg-config --libs cmocka)
+$(obj)/tests/shim/hubcut.o: | $(obj)/have-cmocka
 
 # It stands before what a program under test calls, so that no flag of a sanitizer is for it.
 $(BUILD)/bin/tests/cutshim.so: tests/shim/cutshim.c tests/unit/cutdir.h
@@ -236,7 +240,7 @@ $(obj)/have-libaio:
 
 -include $(patsubst %.o,%.d,$(repagentd_objects) $(nbdserver_objects) $(reader_objects) $(repctl_objects) \
 	$(rephub_objects) $(rephubctl_objects) $(tool_objects) $(model_objects) \
-	$(faults_objects) $(nbd_tools:%=$(obj)/tests/nbdserver/%.o) $(obj)/tests/pullhub/pullhub.o $(obj)/tests/bench/hubbench.o \
+	$(faults_objects) $(nbd_tools:%=$(obj)/tests/nbdserver/%.o) $(obj)/tests/pullhub/pullhub.o $(obj)/tests/bench/hubbench.o $(obj)/tests/shim/hubcut.o \
 	$(tools:%=$(obj)/tests/tools/%.o) $(units:%=$(obj)/tests/unit/%.o) $(unit_objects) \
 	$(fuzzers:%=$(obj)/tests/fuzz/%.o))
 
