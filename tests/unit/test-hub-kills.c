@@ -260,12 +260,10 @@ static bool command(const char *word)
 	return WIFEXITED(status) && !WEXITSTATUS(status);
 }
 
-static struct nbd_handle *connect_to(const char *format, unsigned int v)
+static struct nbd_handle *connect_to(const char *name)
 {
 	struct nbd_handle *h = nbd_create();
-	char name[64];
 
-	snprintf(name, sizeof(name), format, v);
 	assert_non_null(h);
 	assert_int_equal(nbd_set_export_name(h, name), 0);
 	if (!nbd_connect_unix(h, socket_path))
@@ -289,10 +287,14 @@ static void write_live(unsigned int most)
 	static uint8_t buf[64 * 512];
 	struct nbd_handle *h[SIM_VOLUMES];
 	unsigned int v, i, answered;
+	char name[32];
 	bool ok = true;
 
-	for (v = 0; v < SIM_VOLUMES; v++)
-		ok &= !!(h[v] = connect_to("live/vm0/disk%u", v));
+	for (v = 0; v < SIM_VOLUMES; v++) {
+		snprintf(name, sizeof(name), "live/vm0/disk%u", v);
+		h[v] = connect_to(name);
+		ok &= h[v] != NULL;
+	}
 	for (i = 0; ok && i < most; i++) {
 		v = i % SIM_VOLUMES;
 		sim_fill(buf, LIVE, vm.write[i].seq, vm.write[i].sector, vm.write[i].nr);
@@ -675,7 +677,7 @@ static void stream(void)
 	b.flush = over_flush;
 	memcpy(b.block.group, a.block.group, sizeof(b.block.group));
 	b.block.generation = generation;
-	agent = connect_to("log/vm0", 0);
+	agent = connect_to("log/vm0");
 	if (!agent)
 		return;
 	if (!sim_connect(&b)) {
