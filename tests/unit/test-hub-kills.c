@@ -589,7 +589,7 @@ static void at_each_step(bool back)
 	bool at_length = getenv("HUB_KILLS");
 	unsigned int kills;
 
-	alarm(at_length ? 2000 : 110);
+	alarm(at_length ? 7200 : 110);
 	kills = each_step(back, false, at_length ? 1 : 8);
 	if (at_length) {
 		run_command("find %s -mindepth 1 -delete", disk);
