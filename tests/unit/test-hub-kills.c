@@ -162,7 +162,7 @@ static void make_stage(bool at_the_end, bool committed)
 	sim_init(&b, NULL, 0xdef);
 	open_hub();
 	sim_start(&a);
-	while (vm0()->nr_segments < 4)
+	while (vm0()->nr_segments < 3)
 		sim_random(&a, 10);
 	assert_int_equal(sim_flush(&a), 0);
 	acked = a.acked;
@@ -175,7 +175,7 @@ static void make_stage(bool at_the_end, bool committed)
 	if (hub_failover(hub, "vm0", &(struct hub_order){ .point = at }, why))
 		fail_msg("%s", why);
 	generation = vm0()->generation;
-	for (i = 0; vm0()->nr_segments < 7; i++) {
+	for (i = 0; vm0()->nr_segments < 5; i++) {
 		uint64_t nr = 1 + chance(64), sector = chance(SIM_SECTORS - 64);
 		struct hub_disk *d = open_disk(i % SIM_VOLUMES);
 
@@ -590,7 +590,7 @@ static void at_each_step(bool back)
 	unsigned int kills;
 
 	alarm(at_length ? 7200 : 110);
-	kills = each_step(back, false, at_length ? 1 : 8);
+	kills = each_step(back, false, at_length ? 1 : 4);
 	if (at_length) {
 		run_command("find %s -mindepth 1 -delete", disk);
 		free(a.op);
