@@ -741,7 +741,7 @@ start_hub() { # KIND [ARGUMENT...]: nbdkit (options, then filters' parameters be
 		die "unknown kind of hub $HUB_KIND" ;;
 	esac
 	defer kill_hub
-	must_wait_for 20 hub_listens
+	must_wait_for 60 hub_listens
 }
 
 hub_view() { # VOLUME POINT FILE: of $GROUP, from a rephub

@@ -34,7 +34,7 @@ setup_volume 64
 LIVE=$PREFIX-live TESTED=$PREFIX-tested
 rm -rf "$HUB"
 prepare_hub_cuts
-start_hub rephub
+start_hub rephub --segment 8M # what is sealed is not read at each start
 start_daemon --state-dir "$TMP/state"
 must_wait_for 60 is_synced "$NAME"
 run_writer source remember --threads 4 --seconds 2 --seed "$SEED" "$DEV" || die "the source failed"
