@@ -288,8 +288,26 @@ static void count_map(void *data, const struct hub_point_info *p)
 {
 	unsigned int *nr = data;
 
-	nr[0] += !strcmp(p->what, "map-error") && !strcmp(p->text, "disk1");
+	nr[0] += !strcmp(p->what, "map-error") && !strcmp(p->text, "disk1") && !strcmp(p->why, strerror(EIO));
 	nr[1] += !strcmp(p->what, "map-ok") && !strcmp(p->text, "disk1");
+}
+
+static void count_volume(void *data, const struct hub_volume_info *v)
+{
+	unsigned int *nr = data;
+
+	*nr += v->map_error;
+	if (v->map_error)
+		assert_string_equal(v->name, "disk1");
+}
+
+/* How many volumes there are whose map cannot be written. */
+static unsigned int failed_maps(void)
+{
+	unsigned int nr = 0;
+
+	assert_true(hub_volumes(hub, "vm0", count_volume, &nr));
+	return nr;
 }
 
 /* A map that could not be written is remembered, over the hub's own end, until it can or a new life has begun. */
@@ -302,9 +320,11 @@ static void test_map_error(void **state)
 	map_record(REPAGENT_REC_MAP_ERROR);
 	assert_int_equal(sim_connect(&a), 0);
 	assert_true(a.block.owes);
+	assert_int_equal(failed_maps(), 1);
 	map_record(REPAGENT_REC_MAP_OK);
 	assert_int_equal(sim_connect(&a), 0);
 	assert_false(a.block.owes);
+	assert_int_equal(failed_maps(), 0);
 	map_record(REPAGENT_REC_MAP_ERROR);
 	assert_true(hub_points(hub, "vm0", false, 100, count_map, nr));
 	assert_int_equal(nr[0], 2);

@@ -212,7 +212,7 @@ int hub_verify(struct hub *hub, const char *group, const char *volume, bool stop
 struct hub_volume_info {
 	const char *group, *name;
 	uint64_t sectors;
-	bool removed;
+	bool removed, map_error;
 	const char *state;			/* NULL: it can be viewed */
 	struct hub_verify_info verify;
 };

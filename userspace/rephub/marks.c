@@ -45,6 +45,7 @@ static bool fill_point(struct hub_point_info *p, const struct replay *names, con
 			p->what = "lost";	/* records before it never came */
 		break;
 	case REPAGENT_REC_FAILED:
+	case REPAGENT_REC_MAP_ERROR:
 		snprintf(p->why, sizeof(p->why), "%s", strerror(rec->aux < 0 ? -rec->aux : rec->aux));
 		snprintf(p->text, sizeof(p->text), "%s", names->volume[rec->slot].name);
 		break;
