@@ -194,7 +194,10 @@ static int write_super(struct rep_map *m, u32 flags)
 	return err;
 }
 
-/* Write the bits sectors that have changed, neighbours together. */
+/*
+ * Write the bits sectors that have changed. One write takes what lies between them, up to a
+ * buffer: it is there as it was already, and costs less than the writes that it spares.
+ */
 static int write_bits(struct rep_map *m)
 {
 	struct rep_group *g = m->v->group;
@@ -206,8 +209,7 @@ static int write_bits(struct rep_map *m)
 		first = find_next_bit(m->changed, m->nr_bits, first);
 		if (first >= m->nr_bits)
 			return 0;
-		last = find_next_zero_bit(m->changed, m->nr_bits, first);
-		last = min(last, first + IO_SECTORS);
+		last = find_last_bit(m->changed, min(m->nr_bits, first + IO_SECTORS)) + 1;
 		for (i = first; i < last; i++) {
 			struct repagent_map_bits *b = (void *)m->buffer +
 						      ((i - first) << SECTOR_SHIFT);
