@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 #include <cmocka.h>
 
@@ -355,6 +356,70 @@ static int group_teardown(void **state)
 	return 0;
 }
 
+static int64_t begin_frame(void)
+{
+	size_t size;
+	int64_t cookie;
+
+	sim_begin(&a, false);
+	while (sim_add(&a, REPAGENT_REC_WRITE, (unsigned int)random() % SIM_VOLUMES, (uint64_t)random() % 1000, 1000))
+		;
+	size = frame_end(&a.b, 0, a.scratch);
+	frame_place(a.frame, a.offset, a.acked);
+	cookie = nbd_aio_pwrite(nbd, a.frame, size, a.offset, NBD_NULL_COMPLETION, 0);
+	assert_true(cookie > 0);
+	a.offset += size;
+	a.sent = a.b.h.last;
+	return cookie;
+}
+
+static void end_frame(int64_t cookie)
+{
+	while (!nbd_aio_command_completed(nbd, (uint64_t)cookie))
+		assert_int_not_equal(nbd_poll(nbd, -1), -1);
+}
+
+/* A frame of a group that is slowed is taken, and answered when room was made; others, and FLUSH, do not wait. */
+static void test_slowed(void **state)
+{
+	struct hub_retention drop = { .when_full = HUB_DROP_HISTORY, .own_when_full = true };
+	char reason[HUB_REASON_MAX];
+	struct nbd_handle *other;
+	struct statvfs v;
+	struct group *g;
+	int64_t cookie;
+	int i;
+
+	(void)state;
+	start();
+	assert_int_equal(hub_set_retention(hub, "vm0", &drop, reason), 0);
+	/* Three segments; then the disk is said to be short, and a little more comes. */
+	for (i = 0; i < 14; i++)
+		end_frame(begin_frame());
+	assert_int_equal(statvfs(dir, &v), 0);
+	hub->o.reserve = 3 * (uint64_t)v.f_bavail * v.f_frsize;
+	g = hub_find(hub, "vm0");
+	pthread_mutex_lock(&g->lock);
+	assert_false(space_full(g, reason));
+	pthread_mutex_unlock(&g->lock);
+	end_frame(begin_frame());	/* it is looked once a MiB */
+	cookie = begin_frame();
+	/* The answers to what was sent behind it come. */
+	assert_int_equal(nbd_flush(nbd, 0), 0);
+	assert_int_equal(nbd_flush(nbd, 0), 0);
+	assert_true(hub_session_slowed(g->session));
+	other = connect_to("view/vm0/disk0@latest");
+	assert_non_null(other);
+	nbd_close(other);
+	assert_int_equal(nbd_aio_command_completed(nbd, (uint64_t)cookie), 0);
+	assert_true(g->durable.seq >= a.sent);
+	hub_tend(hub);
+	assert_false(hub_session_slowed(g->session));
+	end_frame(cookie);
+	assert_int_equal(sim_flush(&a), 0);
+	compare("view/vm0/disk0@latest", 0, a.acked);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -364,6 +429,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_frames_in_flight, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_takeover, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_list, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_slowed, setup, teardown),
 	};
 
 	if (getenv("ONLY"))

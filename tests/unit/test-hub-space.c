@@ -278,6 +278,56 @@ static void test_drop_history(void **state)
 }
 
 /*
+ * A source that is faster than history goes, for nobody tends while it is not told to wait: then it has answers for all that
+ * it sends but the last dozen of frames, and waits. It waits as long as segments go, and nothing is refused ever.
+ */
+static void test_slowed(void **state)
+{
+	unsigned int waits = 0, beyond, n;
+	struct hub_view *v;
+
+	(void)state;
+	start_b();
+	when_full("vm1", HUB_DROP_HISTORY);
+	assert_int_equal(fill(&b, 60), 60);
+	start_a();
+	when_full("vm0", HUB_DROP_HISTORY);
+	for (n = 0, beyond = 0; n < 1500; n++) {
+		if (send_some(&a))
+			fail_msg("frame %u: %s", n, a.reason);
+		if (!hub_session_slowed(a.session)) {
+			beyond = 0;
+			continue;
+		}
+		/* Others do not wait. */
+		assert_false(hub_session_slowed(b.session));
+		if (++beyond < 12)
+			continue;
+		assert_int_equal(ga->space.state, SPACE_SLOWED);
+		assert_int_equal(sim_flush(&a), 0);
+		hub_tend(hub);
+		assert_false(hub_session_slowed(a.session));
+		waits++;
+	}
+	assert_true(waits > 3);
+	assert_int_equal(told("vm0", "full"), 0);
+	/* Not with each segment. */
+	assert_int_equal(told("vm0", "slowed"), 1);
+	assert_int_equal(told("vm1", "slowed"), 0);
+	assert_int_equal(fill(&b, 10), 10);
+	assert_int_equal(sim_flush(&a), 0);
+	sim_compare(&a, a.acked);
+	/* Where nothing can go there is nothing to wait for: it is as with stop-ingest. */
+	v = hub_view_open(hub, "vm0", "disk0", "latest", why);
+	assert_non_null(v);
+	while (!send_some(&a))
+		assert_false(hub_session_slowed(a.session) && ga->segment[1]->first_id > v->id);
+	assert_int_equal(ga->space.state, SPACE_FULL);
+	assert_false(hub_session_slowed(a.session));
+	hub_view_close(v);
+}
+
+/*
  * There is no reserve, or others have it: writes and folding end anywhere for want of space. What was acknowledged is
  * there, in this life and in the next.
  */
@@ -424,6 +474,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_stop_ingest, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_drop_history, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_slowed, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_no_space_at_all, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_fold_without_space, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_warning, setup, teardown),

@@ -67,19 +67,21 @@ struct verify_state;
 /*
  * enum space_state - what a group does about the disk: Documentation/segments.md, A full disk, has the table
  */
-enum space_state { SPACE_ROOM, SPACE_SHORT, SPACE_FULL };
+enum space_state { SPACE_ROOM, SPACE_SHORT, SPACE_SLOWED, SPACE_FULL };
 
 /*
  * struct space - part of a group
  * @ran_out:	a write found no space, whatever is said to be free
  * @level:	bytes that the group had when the disk became short
  * @unseen:	bytes that came since it was looked what is free
+ * @told_slowed: when it was last said that it is SLOWED, ns of CLOCK_MONOTONIC; 0: not since there was room
  */
 struct space {
 	enum space_state state;
 	bool ran_out;
 	uint64_t level;
 	uint64_t unseen;
+	uint64_t told_slowed;
 };
 
 /* struct tested - what became of a test that was made at a point: @text. */
@@ -246,6 +248,7 @@ void space_given(struct group *g);
 bool space_to_drop(struct group *g);
 bool space_full(struct group *g, char *reason);
 int space_admit(struct group *g, size_t size, char *reason);
+bool space_slowed(struct group *g);
 
 /* verify.c */
 bool verify_open(struct group *g, char *error);
@@ -262,6 +265,7 @@ void forget_sweep(struct hub *hub);
 /* fold.c */
 bool fold_finish(struct group *g, char *error);
 void fold_some(struct group *g);
+bool fold_can(const struct group *g);
 
 /* failover.c */
 bool failover_open(struct group *g, char *error);

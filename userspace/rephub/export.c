@@ -7,6 +7,10 @@
  * written to the page cache, and must be taken in the order in which it came: that
  * is done at once.  Sums have threads that do nothing else, for each takes the
  * reading of a MiB and more, and a FLUSH is not to wait for that.
+ *
+ * A frame of a group that is slowed, for room is being made for it, was taken and
+ * is not answered yet: whoever waits for that sends no more.  A thread of its own
+ * looks when it is answered, so that no other group waits with it.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -18,6 +22,7 @@
 #include <sys/queue.h>
 #include <time.h>
 
+#include "../common/parse.h"
 #include "../nbdserver/proto.h"
 #include "export.h"
 
@@ -38,23 +43,24 @@ struct export {
 	struct hub_writer writer;
 };
 
-/* In a request's scratch. */
+/* In a request's scratch. @since: when it was held back, ns of CLOCK_MONOTONIC */
 struct job {
 	STAILQ_ENTRY(job) link;
 	struct export *export;
+	uint64_t since;
 };
 
 _Static_assert(sizeof(struct job) <= sizeof(((struct nbds_request *)0)->scratch), "a request has room for its job");
 
 /*
  * struct pool - threads that may wait, and what they are to do
- * @lock:	guards @jobs and @end
+ * @lock:	guards @jobs and @end, which may be looked at without
  */
 struct pool {
 	pthread_mutex_t lock;
 	pthread_cond_t more;
 	STAILQ_HEAD(pool_jobs, job) jobs;
-	bool end;
+	atomic_bool end;
 	pthread_t *thread;
 	unsigned int nr;
 };
@@ -63,8 +69,10 @@ struct pool {
 	.lock = PTHREAD_MUTEX_INITIALIZER, .more = PTHREAD_COND_INITIALIZER, .jobs = STAILQ_HEAD_INITIALIZER(name.jobs), \
 }
 #define SUM_THREADS	2u
+#define HELD_LOOK	(20 * NSEC_PER_MSEC)	/* between two looks at whether a group is still slowed */
+#define HELD_MAX	(10 * NSEC_PER_SEC)	/* an agent takes no answer for a loss of the hub after 30 s, unless told otherwise */
 
-static struct pool jobs = POOL(jobs), sums_jobs = POOL(sums_jobs);
+static struct pool jobs = POOL(jobs), sums_jobs = POOL(sums_jobs), held = POOL(held);
 
 /* The server asks whether a peer may open an export right before it opens it, in the same thread. */
 static __thread char peer_address[64];
@@ -157,11 +165,53 @@ static void *jobs_run(void *arg)
 	return NULL;
 }
 
-static bool pool_start(struct pool *p, unsigned int threads)
+static uint64_t now_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * NSEC_PER_SEC + (uint64_t)now.tv_nsec;
+}
+
+/* The frames that are not answered. */
+static void *held_run(void *arg)
+{
+	const struct timespec look = { .tv_nsec = HELD_LOOK };
+	struct pool *p = arg;
+	struct pool_jobs all;
+	struct job *j;
+	bool end;
+
+	pthread_mutex_lock(&p->lock);
+	while (!p->end || !STAILQ_EMPTY(&p->jobs)) {
+		while (STAILQ_EMPTY(&p->jobs) && !p->end)
+			pthread_cond_wait(&p->more, &p->lock);
+		STAILQ_INIT(&all);
+		STAILQ_CONCAT(&all, &p->jobs);
+		end = p->end;
+		pthread_mutex_unlock(&p->lock);
+		while ((j = STAILQ_FIRST(&all))) {
+			STAILQ_REMOVE_HEAD(&all, link);
+			if (end || now_ns() - j->since > HELD_MAX || !hub_session_slowed(j->export->session)) {
+				nbds_complete(request_of(j), 0);
+				continue;
+			}
+			pthread_mutex_lock(&p->lock);
+			STAILQ_INSERT_TAIL(&p->jobs, j, link);
+			pthread_mutex_unlock(&p->lock);
+		}
+		nanosleep(&look, NULL);
+		pthread_mutex_lock(&p->lock);
+	}
+	pthread_mutex_unlock(&p->lock);
+	return NULL;
+}
+
+static bool pool_start(struct pool *p, void *(*run)(void *), unsigned int threads)
 {
 	p->thread = calloc(threads, sizeof(*p->thread));
 	for (p->nr = 0; p->thread && p->nr < threads; p->nr++)
-		if (pthread_create(&p->thread[p->nr], NULL, jobs_run, p))
+		if (pthread_create(&p->thread[p->nr], NULL, run, p))
 			break;
 	return p->nr;
 }
@@ -179,13 +229,25 @@ static void pool_stop(struct pool *p)
 
 /**
  * exports_start - start the threads that may wait
- * @threads: so many, and those for sums
+ * @threads: so many, and those for sums and for what is held back
  *
  * Return: false if not even one of each can be started.
  */
 bool exports_start(unsigned int threads)
 {
-	return pool_start(&jobs, threads) && pool_start(&sums_jobs, SUM_THREADS);
+	return pool_start(&jobs, jobs_run, threads) && pool_start(&sums_jobs, jobs_run, SUM_THREADS) &&
+	       pool_start(&held, held_run, 1);
+}
+
+/**
+ * exports_release - answer what is held back, and hold nothing back any more; before the server is stopped
+ */
+void exports_release(void)
+{
+	pthread_mutex_lock(&held.lock);
+	held.end = true;
+	pthread_cond_broadcast(&held.more);
+	pthread_mutex_unlock(&held.lock);
 }
 
 /**
@@ -195,6 +257,7 @@ void exports_stop(void)
 {
 	pool_stop(&jobs);
 	pool_stop(&sums_jobs);
+	pool_stop(&held);
 }
 
 /* ---- names --------------------------------------------------------------- */
@@ -473,17 +536,38 @@ static void disk_status(struct export *e, struct nbds_request *rq)
 	nbds_complete(rq, 0);
 }
 
-static void exports_submit(void *export, struct nbds_request *rq)
+static void add_job(struct pool *p, struct export *e, struct nbds_request *rq)
 {
 	struct job *j = (struct job *)(void *)rq->scratch;
+
+	*j = (struct job){ .export = e, .since = p == &held ? now_ns() : 0 };
+	pthread_mutex_lock(&p->lock);
+	STAILQ_INSERT_TAIL(&p->jobs, j, link);
+	pthread_cond_signal(&p->more);
+	pthread_mutex_unlock(&p->lock);
+}
+
+static void take_frames(struct export *e, struct nbds_request *rq)
+{
+	int err = hub_session_write(e->session, rq->offset, rq->buf, rq->length, rq->reason);
+
+	if (err || held.end || !hub_session_slowed(e->session)) {
+		nbds_complete(rq, err);
+		return;
+	}
+	nbds_release(rq);
+	add_job(&held, e, rq);
+}
+
+static void exports_submit(void *export, struct nbds_request *rq)
+{
 	struct export *e = export;
-	struct pool *p = e->sums ? &sums_jobs : &jobs;
 
 	switch (rq->op) {
 	case NBDS_WRITE:
 		if (!e->session)
 			break;
-		nbds_complete(rq, hub_session_write(e->session, rq->offset, rq->buf, rq->length, rq->reason));
+		take_frames(e, rq);
 		return;
 	case NBDS_STATUS:
 		disk_status(e, rq);
@@ -497,11 +581,7 @@ static void exports_submit(void *export, struct nbds_request *rq)
 	default:
 		break;
 	}
-	j->export = e;
-	pthread_mutex_lock(&p->lock);
-	STAILQ_INSERT_TAIL(&p->jobs, j, link);
-	pthread_cond_signal(&p->more);
-	pthread_mutex_unlock(&p->lock);
+	add_job(e->sums ? &sums_jobs : &jobs, e, rq);
 }
 
 static bool exports_gone(void *export, char *reason, size_t size)

@@ -281,6 +281,36 @@ bool fold_finish(struct group *g, char *error)
 	return true;
 }
 
+/* Is there nothing in the way of folding the first segment? The group is locked. */
+static bool is_free(const struct group *g)
+{
+	const struct segment *s = g->segment[0];
+
+	return !*g->trouble && s->sealed && s->end <= g->durable.offset && s->first_id + s->nr_records < g->hold &&
+	       view_oldest(g) >= s->first_id + choose_portion(g).nr;
+}
+
+/* Is the last segment the only one, and large enough to be ended for want of room? */
+static bool is_lone(const struct group *g)
+{
+	return g->nr_segments == 1 && segment_size(g->segment[0]) >= g->hub->o.segment / 4 && !g->broken;
+}
+
+/**
+ * fold_can - is room being made, or can it be?
+ * @g: the group, locked
+ *
+ * Return: whether a segment is being folded, or fold_some() can fold one, if it is to.
+ */
+bool fold_can(const struct group *g)
+{
+	if (g->folding)
+		return true;
+	if (g->half && now_ns(CLOCK_MONOTONIC) < g->fold_next)
+		return false;
+	return g->nr_segments < 2 ? is_lone(g) && !*g->trouble && g->hold == UINT64_MAX && view_oldest(g) == UINT64_MAX : is_free(g);
+}
+
 /* Is the first segment to be folded? The group is locked. */
 static bool due(struct group *g)
 {
@@ -288,8 +318,7 @@ static bool due(struct group *g)
 	const struct hub_retention keep = retention_of(g);
 	uint64_t ns = now_ns(CLOCK_REALTIME), ended;
 
-	if (g->nr_segments < 2 || g->folding || *g->trouble || !s->sealed || s->end > g->durable.offset ||
-	    s->first_id + s->nr_records >= g->hold || view_oldest(g) < s->first_id + choose_portion(g).nr)
+	if (g->nr_segments < 2 || g->folding || !is_free(g))
 		return false;
 	if (g->half)
 		return now_ns(CLOCK_MONOTONIC) >= g->fold_next;
@@ -311,7 +340,7 @@ static bool is_old(struct group *g)
 	/* A group that writes little must not keep all for as long as a segment lasts. */
 	if (ns && now > s->created && now - s->created > ns / AGE_PARTS)
 		return true;
-	return g->nr_segments == 1 && segment_size(s) >= g->hub->o.segment / 4 && space_to_drop(g);
+	return is_lone(g) && space_to_drop(g);
 }
 
 /**

@@ -431,6 +431,7 @@ int main(int argc, char **argv)
 			sd_notify(0, "READY=1");
 			run(&life, control, hub);
 			sd_notify(0, "STOPPING=1");
+			exports_release();
 			tender_ends = true;
 			hub_wake(hub);
 			pthread_join(tender, NULL);
