@@ -465,7 +465,7 @@ static void test_live(void **state)
 static void test_one_writer(void **state)
 {
 	static const struct hub_writer first = { .client = 1 }, second = { .client = 2 }, here = { 3, 0xa }, here_again = { 5, 0xa },
-				       there = { 4, 0xb };
+				       there = { 4, 0xb }, third = { 6, 0xc };
 	struct hub_disk *old, *new;
 	uint8_t got[512];
 
@@ -496,7 +496,40 @@ static void test_one_writer(void **state)
 	hub_disk_close(old);
 	old = open_disk(NULL, 1);
 	assert_int_equal(hub_disk_write(old, &first, 0, model[1], 512, why), 0);
+	assert_int_equal(hub_disk_write(old, &here, 0, model[1], 512, why), 0);
 	hub_disk_close(old);
+	hub_disk_close(new);
+
+	/* A hub that was started anew knows all that, also who wrote last, and for as long as the fail-over is. */
+	for (int i = 0; i < 2; i++) {
+		reopen();
+		old = open_disk(NULL, 0);
+		assert_true(hub_disk_displaced(old, here.token, why));
+		assert_int_equal(hub_disk_write(old, &here_again, 0, model[0], 512, why), EPERM);
+		assert_false(hub_disk_displaced(old, there.token, why));
+		assert_false(hub_disk_displaced(old, third.token, why));
+		hub_disk_close(old);
+		old = open_disk(NULL, 1);
+		assert_false(hub_disk_displaced(old, here.token, why));
+		hub_disk_close(old);
+		if (!i)
+			assert_int_equal(hub_commit(hub, "vm0", why), 0);
+	}
+	new = open_disk(NULL, 0);
+	assert_int_equal(hub_disk_write(new, &third, 0, model[0], 512, why), 0);
+	assert_int_equal(hub_disk_write(new, &there, 0, model[0], 512, why), EPERM);
+	hub_disk_close(new);
+	/* The next fail-over begins with nobody. */
+	assert_int_equal(hub_failover(hub, "vm0", &(struct hub_order){ .point = "latest" }, why), 0);
+	for (int i = 0; i < 2; i++) {
+		new = open_disk(NULL, 0);
+		assert_false(hub_disk_displaced(new, here.token, why));
+		assert_false(hub_disk_displaced(new, there.token, why));
+		hub_disk_close(new);
+		reopen();
+	}
+	new = open_disk(NULL, 0);
+	assert_int_equal(hub_disk_write(new, &here, 0, model[0], 512, why), 0);
 	hub_disk_close(new);
 }
 
