@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -22,6 +23,7 @@
 #include <cmocka.h>
 
 #include "rephub/overlay.h"
+#include "badread.h"
 #include "simagent.h"
 
 #define SEGMENT		(1u << 20)
@@ -531,6 +533,62 @@ static void test_one_writer(void **state)
 	new = open_disk(NULL, 0);
 	assert_int_equal(hub_disk_write(new, &here, 0, model[0], 512, why), 0);
 	hub_disk_close(new);
+}
+
+/*
+ * A read of the journal or the base that fails for want of something is tried again; then the answer is one that has the
+ * client ask again, and never EIO, which would be passed on to the VM. That is said of a disk that cannot read.
+ */
+static void test_reads_that_fail(void **state)
+{
+	static const int passing[] = { ENOMEM, EAGAIN, EMFILE, ETIMEDOUT }, lasting[] = { EIO, EUCLEAN, ENODATA };
+	struct hub_retention two = { .bytes = 2 * SEGMENT, .own = true };
+	static uint8_t bytes[BYTES];
+	struct group *g;
+	struct hub_disk *d;
+	unsigned int v;
+	size_t i;
+
+	(void)state;
+	sim_start(&a);
+	run(&a, 200);
+	g = hub_find(hub, "vm0");
+	/* Folding is put off, and not ended. */
+	assert_int_equal(hub_set_retention(hub, "vm0", &two, why), 0);
+	bad_read = (struct bad_read){ ENOMEM, UINT_MAX, 0 };
+	hub_tend(hub);
+	assert_true(bad_read.failed > 0);
+	bad_read.err = 0;
+	assert_true(g->half);
+	assert_string_equal(g->trouble, "");
+	g->fold_next = 0;
+	hub_tend(hub);
+	assert_false(g->half);
+	model_at(a.acked, &model);
+	assert_int_equal(fail_over("latest"), 0);
+	for (v = 0; v < SIM_VOLUMES; v++) {
+		d = open_disk(NULL, v);
+		for (i = 0; i < sizeof(passing) / sizeof(passing[0]); i++) {
+			bad_read = (struct bad_read){ passing[i], 3, 0 };
+			assert_int_equal(hub_disk_read(d, 0, bytes, BYTES, why), 0);
+			assert_int_equal(bad_read.failed, 3);
+			assert_memory_equal(bytes, model[v], BYTES);
+		}
+		bad_read = (struct bad_read){ EINTR, 1000, 0 };
+		assert_int_equal(hub_disk_read(d, 0, bytes, BYTES, why), 0);
+		assert_memory_equal(bytes, model[v], BYTES);
+		if (!v) {
+			bad_read = (struct bad_read){ EMFILE, UINT_MAX, 0 };
+			assert_int_equal(hub_disk_read(d, 0, bytes, BYTES, why), ENOMEM);
+			assert_non_null(strstr(why, strerror(EMFILE)));
+		}
+		bad_read = (struct bad_read){ lasting[v], UINT_MAX, 0 };
+		assert_int_equal(hub_disk_read(d, 0, bytes, BYTES, why), EIO);
+		assert_int_equal(bad_read.failed, 1);
+		bad_read.err = 0;
+		hub_disk_close(d);
+	}
+	compare(NULL, &model);
 }
 
 /* A typo disturbs nobody; neither does a point that cannot be used. */
@@ -1110,6 +1168,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_scratch, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_scratch_limit, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_live, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_reads_that_fail, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_one_writer, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_refused, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_planned, setup, teardown),
@@ -1124,5 +1183,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_seen_behind, setup, teardown),
 	};
 
+	if (getenv("ONLY"))
+		cmocka_set_test_filter(getenv("ONLY"));
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

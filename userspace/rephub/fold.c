@@ -236,8 +236,8 @@ static uint64_t now_ns(clockid_t clock)
 
 static void fold_failed(struct group *g, int err, const char *error)
 {
-	/* What was begun does no harm, and there may be space again. */
-	if (err == ENOSPC || err == EDQUOT) {
+	/* What was begun does no harm, and there may be space again, or memory. */
+	if (err == ENOSPC || err == EDQUOT || err == ENOMEM) {
 		g->half = true;
 		g->fold_next = now_ns(CLOCK_MONOTONIC) + NO_SPACE_WAIT;
 		hub_say(g->hub, LOG_WARNING, "group %s: folding is put off: %s", g->name, error);

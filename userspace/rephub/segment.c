@@ -25,6 +25,7 @@
 #define INDEX_VERSION	2u
 
 #define SCAN_BUFFER	(4u << 20)
+#define READ_TRIES	50u			/* 20 ms apart */
 
 /* The index of a sealed segment begins with this, in a page; then records, frames, marks. */
 struct index_header {
@@ -74,9 +75,41 @@ static bool write_all(int fd, const void *buf, size_t len, uint64_t offset)
 	return true;
 }
 
-/* Return how much there is, or -1. */
-static ssize_t read_all(int fd, void *buf, size_t len, uint64_t offset)
+/**
+ * read_error - what is said of a read that failed
+ * @err: a positive errno
+ *
+ * Return: EIO: the disk cannot read it; ENOMEM: something is lacking now, and who asks again may get it.
+ */
+int read_error(int err)
 {
+	switch (err) {
+	case EIO:
+	case EBADMSG:	/* it was read, and is not what was written; also of the disk's own sums */
+	case EUCLEAN:
+	case EILSEQ:
+	case ENODATA:
+	case EREMOTEIO:
+		return EIO;
+	default:
+		return ENOMEM;
+	}
+}
+
+/**
+ * read_all - read as much of a file as there is
+ * @fd: the file
+ * @buf: filled
+ * @len: of that, at most
+ * @offset: in the file
+ *
+ * Context: waits for the disk, and a second for what is lacking.
+ * Return: how much there is; -1: it cannot be read now, and errno says why.
+ */
+ssize_t read_all(int fd, void *buf, size_t len, uint64_t offset)
+{
+	const struct timespec pause = { .tv_nsec = 20000000 };
+	unsigned int tries = 0;
 	size_t done = 0;
 	ssize_t n;
 
@@ -84,6 +117,10 @@ static ssize_t read_all(int fd, void *buf, size_t len, uint64_t offset)
 		n = pread(fd, (uint8_t *)buf + done, len - done, (off_t)(offset + done));
 		if (n < 0 && errno == EINTR)
 			continue;
+		if (n < 0 && read_error(errno) != EIO && tries++ < READ_TRIES) {
+			nanosleep(&pause, NULL);
+			continue;
+		}
 		if (n < 0)
 			return -1;
 		if (!n)
@@ -699,7 +736,7 @@ out:
  * @scratch: 2 * FRAME_MAX bytes; the body is in the second half then
  * @error: SEGMENT_ERROR_MAX bytes for what is wrong
  *
- * Return: 0 or a positive errno; EBADMSG: it is not what was written.
+ * Return: 0 or a positive errno; EBADMSG: it is not what was written; ENOMEM: not now, see read_error().
  */
 int segment_unpack(const struct segment *s, uint32_t frame, void *scratch, char *error)
 {
@@ -709,8 +746,10 @@ int segment_unpack(const struct segment *s, uint32_t frame, void *scratch, char 
 	ssize_t n = read_all(s->fd, scratch, f->stored, body);
 
 	if (n < 0) {
-		failed(error, "segment %s, offset %" PRIu64 ": %s", s->name, body, strerror(errno));
-		return EIO;
+		int err = errno;
+
+		failed(error, "segment %s, offset %" PRIu64 ": %s", s->name, body, strerror(err));
+		return read_error(err);
 	}
 	if (n == (ssize_t)f->stored && frame_crc(scratch, f->stored) == f->body_crc &&
 	    ZSTD_decompress(raw, FRAME_MAX, scratch, f->stored) == f->raw)
@@ -761,7 +800,7 @@ const uint8_t *segment_payload(const struct segment *s, const struct log_record 
  * @scratch: 2 * FRAME_MAX bytes, for a frame that is compressed
  * @error: SEGMENT_ERROR_MAX bytes for what is wrong
  *
- * Return: 0 or a positive errno; EBADMSG: it is not what was written.
+ * Return: 0 or a positive errno; EBADMSG: it is not what was written; ENOMEM: not now, see read_error().
  */
 int segment_read(const struct segment *s, const struct log_record *rec, void *buf, void *scratch,
 		 char *error)
@@ -784,8 +823,9 @@ int segment_read(const struct segment *s, const struct log_record *rec, void *bu
 	}
 	n = read_all(s->fd, buf, rec->len, at);
 	if (n < 0) {
-		failed(error, "segment %s, offset %" PRIu64 ": %s", s->name, at, strerror(errno));
-		return EIO;
+		err = errno;
+		failed(error, "segment %s, offset %" PRIu64 ": %s", s->name, at, strerror(err));
+		return read_error(err);
 	}
 	return segment_check(s, rec, n == (ssize_t)rec->len ? buf : NULL, error);
 }

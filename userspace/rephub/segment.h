@@ -7,6 +7,7 @@
 #define REPHUB_SEGMENT_H
 
 #include <stdatomic.h>
+#include <sys/types.h>
 
 #include "replay.h"
 
@@ -115,5 +116,8 @@ const uint8_t *segment_payload(const struct segment *s, const struct log_record 
 int segment_read(const struct segment *s, const struct log_record *rec, void *buf, void *scratch,
 		 char *error);
 uint64_t segment_size(const struct segment *s);
+
+ssize_t read_all(int fd, void *buf, size_t len, uint64_t offset);
+int read_error(int err);
 
 #endif /* REPHUB_SEGMENT_H */

@@ -429,25 +429,14 @@ bool view_has_data(const struct log_record *rec)
  */
 int view_read_base(const struct hub_view *v, uint64_t offset, uint8_t *buf, size_t len, char *reason)
 {
-	ssize_t n;
+	ssize_t n = v->base < 0 ? 0 : read_all(v->base, buf, len, offset);
+	int err = errno;
 
-	while (len) {
-		n = v->base < 0 ? 0 : pread(v->base, buf, len, (off_t)offset);
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0) {
-			snprintf(reason, HUB_REASON_MAX, "the base of %s/%s: %s", v->group->name, v->volume,
-				 strerror(errno));
-			return EIO;
-		}
-		if (!n) {	/* it ends where nothing was written behind */
-			memset(buf, 0, len);
-			break;
-		}
-		buf += n;
-		offset += (uint64_t)n;
-		len -= (size_t)n;
+	if (n < 0) {
+		snprintf(reason, HUB_REASON_MAX, "the base of %s/%s: %s", v->group->name, v->volume, strerror(err));
+		return read_error(err);
 	}
+	memset(buf + n, 0, len - (size_t)n);	/* it ends where nothing was written behind */
 	return 0;
 }
 
@@ -517,7 +506,7 @@ int view_read_record(struct hub_view *v, const struct segment *s, uint64_t id, u
 	if (err) {
 		hub_say(v->group->hub, LOG_ERR, "group %s: volume %s: %s", v->group->name, v->volume, error);
 		snprintf(reason, HUB_REASON_MAX, "%.150s", error);
-		return EIO;
+		return read_error(err);
 	}
 	return 0;
 }
@@ -531,7 +520,7 @@ int view_read_record(struct hub_view *v, const struct segment *s, uint64_t id, u
  * @reason: HUB_REASON_MAX bytes for why not
  *
  * Context: any thread, several at a time; waits for the disk.
- * Return: 0 or a positive errno. What is damaged is never given.
+ * Return: 0 or a positive errno: EIO if it is damaged, or the disk says so. What is damaged is never given.
  */
 int hub_view_read(struct hub_view *v, uint64_t offset, void *buf, size_t len, char *reason)
 {
