@@ -20,42 +20,15 @@
 #include <unistd.h>
 #include <cmocka.h>
 
-#include "simagent.h"
+#include "hubfixture.h"
 
 #define SEGMENT	(1u << 20)
-
-static char *dir;
-static struct hub *hub;
-static struct simagent a;
 
 static int setup(void **state)
 {
 	(void)state;
-	srandom(7);
-	dir = sim_dir();
-	hub = sim_hub(dir, SEGMENT, 0);
-	sim_init(&a, hub, 0xabc);
+	fixture_begin(7, SEGMENT, 0xabc, 0xb);
 	return 0;
-}
-
-static int teardown(void **state)
-{
-	(void)state;
-	sim_disconnect(&a);
-	free(a.op);
-	if (hub)
-		hub_close(hub);
-	sim_remove(dir);
-	free(dir);
-	return 0;
-}
-
-static void reopen(uint64_t keep)
-{
-	sim_disconnect(&a);
-	if (hub)
-		hub_close(hub);
-	hub = a.hub = sim_hub(dir, SEGMENT, keep);
 }
 
 static void run(unsigned int frames)
@@ -1024,23 +997,23 @@ static void test_million_records(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(test_oracle, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_dependent_writes, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_torn_tail, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_torn_middle, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_flipped_byte_in_old_segment, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_flipped_byte_in_compressed_segment, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_flipped_anywhere, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_flipped_byte_in_last_segment, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_lost_segment, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_out_of_files, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_lost_first_segment, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_folding, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_view_never_changes, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_write_errors, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_killed, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_together, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_million_records, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_oracle, setup, fixture_end),
+		cmocka_unit_test_setup_teardown(test_dependent_writes, setup, fixture_end),
+		cmocka_unit_test_setup_teardown(test_torn_tail, setup, fixture_end),
+		cmocka_unit_test_setup_teardown(test_torn_middle, setup, fixture_end),
+		cmocka_unit_test_setup_teardown(test_flipped_byte_in_old_segment, setup, fixture_end),
+		cmocka_unit_test_setup_teardown(test_flipped_byte_in_compressed_segment, setup, fixture_end),
+		cmocka_unit_test_setup_teardown(test_flipped_anywhere, setup, fixture_end),
+		cmocka_unit_test_setup_teardown(test_flipped_byte_in_last_segment, setup, fixture_end),
+		cmocka_unit_test_setup_teardown(test_lost_segment, setup, fixture_end),
+		cmocka_unit_test_setup_teardown(test_out_of_files, setup, fixture_end),
+		cmocka_unit_test_setup_teardown(test_lost_first_segment, setup, fixture_end),
+		cmocka_unit_test_setup_teardown(test_folding, setup, fixture_end),
+		cmocka_unit_test_setup_teardown(test_view_never_changes, setup, fixture_end),
+		cmocka_unit_test_setup_teardown(test_write_errors, setup, fixture_end),
+		cmocka_unit_test_setup_teardown(test_killed, setup, fixture_end),
+		cmocka_unit_test_setup_teardown(test_together, setup, fixture_end),
+		cmocka_unit_test_setup_teardown(test_million_records, setup, fixture_end),
 	};
 
 	if (getenv("ONLY"))

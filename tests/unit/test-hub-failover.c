@@ -24,60 +24,20 @@
 
 #include "rephub/overlay.h"
 #include "badread.h"
-#include "simagent.h"
+#include "hubfixture.h"
 
 #define SEGMENT		(1u << 20)
 #define BYTES		(SIM_SECTORS * 512)
 
 typedef uint8_t image[SIM_VOLUMES][BYTES];
 
-static char *dir, why[HUB_REASON_MAX];
-static struct hub *hub;
-static struct simagent a, b;
 static image model, before, got;
 
 static int setup(void **state)
 {
 	(void)state;
-	srandom(11);
-	dir = sim_dir();
-	hub = sim_hub(dir, SEGMENT, 0);
-	sim_init(&a, hub, 0xabc);
-	sim_init(&b, hub, 0xdef);
+	fixture_begin(11, SEGMENT, 0xabc, 0xdef);
 	return 0;
-}
-
-static int teardown(void **state)
-{
-	(void)state;
-	sim_disconnect(&a);
-	sim_disconnect(&b);
-	free(a.op);
-	free(b.op);
-	if (hub)
-		hub_close(hub);
-	sim_remove(dir);
-	free(dir);
-	return 0;
-}
-
-static void close_hub(void)
-{
-	sim_disconnect(&a);
-	sim_disconnect(&b);
-	hub_close(hub);
-	hub = NULL;
-}
-
-static void open_hub(uint64_t keep)
-{
-	hub = a.hub = b.hub = sim_hub(dir, SEGMENT, keep);
-}
-
-static void reopen(void)
-{
-	close_hub();
-	open_hub(0);
 }
 
 static void run(struct simagent *x, unsigned int frames)
@@ -282,7 +242,7 @@ static void test_scratch(void **state)
 		sim_compare(&a, seq[k % TESTS]);
 		sim_compare(&a, a.acked);
 		if (k % 2) {
-			reopen();
+			reopen(0);
 			assert_int_equal(sim_connect(&a), 0);
 			assert_int_equal(a.block.seq, a.acked);
 		}
@@ -302,7 +262,7 @@ static void test_scratch(void **state)
 	snprintf(path, sizeof(path), "%s/groups/vm0/tests/%s", dir, id[1]);
 	assert_int_equal(stat(path, &st), -1);
 	compare(id[2], &own[2]);
-	reopen();
+	reopen(0);
 	compare(id[2], &own[2]);
 	assert_null(hub_test_open(hub, id[0], "disk0", why));
 	assert_true(hub_points(hub, "vm0", false, 200, note_mark, &f));
@@ -392,7 +352,7 @@ static void test_live(void **state)
 		compare_view("latest", &model);
 		sim_compare(&a, seq);
 		sim_compare(&a, a.acked);
-		reopen();
+		reopen(0);
 		compare(NULL, &model);
 		write_many(NULL, 300, &model);
 		compare(NULL, &model);
@@ -413,7 +373,7 @@ static void test_live(void **state)
 		assert_null(hub_live_open(hub, "vm0", "disk0", why));
 		compare_view("latest", &before);
 		if (i > 2)
-			reopen();
+			reopen(0);
 		compare_view("latest", &before);
 		sim_compare(&a, some_point());
 		/* Its source goes on where it was, and is told the new generation. */
@@ -428,7 +388,7 @@ static void test_live(void **state)
 	compare(NULL, &model);
 	write_many(NULL, 50, &model);
 	flush_live();
-	reopen();
+	reopen(0);
 	compare(NULL, &model);
 	compare_view("latest", &model);
 	/* The old side says its own generation, none, or even the present one. */
@@ -458,7 +418,7 @@ static void test_live(void **state)
 	assert_int_equal(sim_flush(&b), 0);
 	sim_fill(model[2] + 5 * 512, b.incarnation, 1, 5, 1);
 	compare_view("latest", &model);
-	reopen();
+	reopen(0);
 	compare_view("latest", &model);
 	assert_null(hub_live_open(hub, "vm0", "disk0", why));
 }
@@ -504,7 +464,7 @@ static void test_one_writer(void **state)
 
 	/* A hub that was started anew knows all that, also who wrote last, and for as long as the fail-over is. */
 	for (int i = 0; i < 2; i++) {
-		reopen();
+		reopen(0);
 		old = open_disk(NULL, 0);
 		assert_true(hub_disk_displaced(old, here.token, why));
 		assert_int_equal(hub_disk_write(old, &here_again, 0, model[0], 512, why), EPERM);
@@ -528,7 +488,7 @@ static void test_one_writer(void **state)
 		assert_false(hub_disk_displaced(new, here.token, why));
 		assert_false(hub_disk_displaced(new, there.token, why));
 		hub_disk_close(new);
-		reopen();
+		reopen(0);
 	}
 	new = open_disk(NULL, 0);
 	assert_int_equal(hub_disk_write(new, &here, 0, model[0], 512, why), 0);
@@ -1006,7 +966,7 @@ static void test_fold(void **state)
 	assert_true(round < 400);
 	assert_string_equal(vm0()->trouble, "");
 	compare_view("latest", &model);
-	reopen();
+	reopen(0);
 	assert_string_equal(vm0()->trouble, "");
 	compare_view("latest", &model);
 }
@@ -1042,7 +1002,7 @@ static void test_changed(void **state)
 	failed_over(point_name(seq));
 	write_many(NULL, 30, &model);
 	assert_int_equal(hub_commit(hub, "vm0", why), 0);
-	reopen();
+	reopen(0);
 	for (v = 0; v < SIM_VOLUMES; v++) {
 		char name[16];
 		unsigned int sectors = 0;
@@ -1108,7 +1068,7 @@ static void test_commit_after(void **state)
 	assert_int_equal(hub_failover(hub, "vm0", &o, why), 0);
 	hub_tend(hub);
 	assert_int_equal(vm0()->failover.state, FAILOVER_LIVE);
-	reopen();
+	reopen(0);
 	for (int i = 0; i < 1000 && vm0()->failover.state == FAILOVER_LIVE; i++) {
 		usleep(5000);
 		hub_tend(hub);
@@ -1134,7 +1094,7 @@ static void test_seen_behind(void **state)
 	assert_int_equal(sim_flush(&b), 0);
 	failed_over(point_name(seq));
 	assert_int_equal(hub_commit(hub, "vm0", why), 0);
-	reopen();
+	reopen(0);
 	b.block.generation = vm0()->generation;
 	assert_int_equal(sim_connect(&b), 0);
 	assert_int_equal(b.block.state, SESSION_STALE);
@@ -1165,22 +1125,22 @@ static void test_test_of_live(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(test_scratch, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_scratch_limit, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_live, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_reads_that_fail, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_one_writer, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_refused, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_planned, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_old_frames, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_ends, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_power_cut, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_fold, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_changed, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_commit_meets_rollback, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_commit_after, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_test_of_live, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_seen_behind, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_scratch, setup, fixture_end),
+		cmocka_unit_test_setup_teardown(test_scratch_limit, setup, fixture_end),
+		cmocka_unit_test_setup_teardown(test_live, setup, fixture_end),
+		cmocka_unit_test_setup_teardown(test_reads_that_fail, setup, fixture_end),
+		cmocka_unit_test_setup_teardown(test_one_writer, setup, fixture_end),
+		cmocka_unit_test_setup_teardown(test_refused, setup, fixture_end),
+		cmocka_unit_test_setup_teardown(test_planned, setup, fixture_end),
+		cmocka_unit_test_setup_teardown(test_old_frames, setup, fixture_end),
+		cmocka_unit_test_setup_teardown(test_ends, setup, fixture_end),
+		cmocka_unit_test_setup_teardown(test_power_cut, setup, fixture_end),
+		cmocka_unit_test_setup_teardown(test_fold, setup, fixture_end),
+		cmocka_unit_test_setup_teardown(test_changed, setup, fixture_end),
+		cmocka_unit_test_setup_teardown(test_commit_meets_rollback, setup, fixture_end),
+		cmocka_unit_test_setup_teardown(test_commit_after, setup, fixture_end),
+		cmocka_unit_test_setup_teardown(test_test_of_live, setup, fixture_end),
+		cmocka_unit_test_setup_teardown(test_seen_behind, setup, fixture_end),
 	};
 
 	if (getenv("ONLY"))

@@ -11,35 +11,14 @@
 #include <string.h>
 #include <cmocka.h>
 
-#include "simagent.h"
+#include "hubfixture.h"
 
 #define SEGMENT	(4u << 20)
-
-static char *dir, why[HUB_REASON_MAX];
-static struct hub *hub;
-static struct simagent a, b;
 
 static int setup(void **state)
 {
 	(void)state;
-	srandom(3);
-	dir = sim_dir();
-	hub = sim_hub(dir, SEGMENT, 0);
-	sim_init(&a, hub, 0xa);
-	sim_init(&b, hub, 0xb);
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	(void)state;
-	sim_disconnect(&a);
-	sim_disconnect(&b);
-	free(a.op);
-	free(b.op);
-	hub_close(hub);
-	sim_remove(dir);
-	free(dir);
+	fixture_begin(3, SEGMENT, 0xa, 0xb);
 	return 0;
 }
 
@@ -497,16 +476,16 @@ static void test_other_groups(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(test_order_of_requests, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_refused_frames, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_pieces, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_half_a_frame, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_takeover, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_stale_agent, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_map_error, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_torn_points, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_kinds_of_points, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_other_groups, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_order_of_requests, setup, fixture_end),
+		cmocka_unit_test_setup_teardown(test_refused_frames, setup, fixture_end),
+		cmocka_unit_test_setup_teardown(test_pieces, setup, fixture_end),
+		cmocka_unit_test_setup_teardown(test_half_a_frame, setup, fixture_end),
+		cmocka_unit_test_setup_teardown(test_takeover, setup, fixture_end),
+		cmocka_unit_test_setup_teardown(test_stale_agent, setup, fixture_end),
+		cmocka_unit_test_setup_teardown(test_map_error, setup, fixture_end),
+		cmocka_unit_test_setup_teardown(test_torn_points, setup, fixture_end),
+		cmocka_unit_test_setup_teardown(test_kinds_of_points, setup, fixture_end),
+		cmocka_unit_test_setup_teardown(test_other_groups, setup, fixture_end),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
