@@ -97,7 +97,7 @@ int read_error(int err)
 }
 
 /**
- * read_all - read as much of a file as there is
+ * pread_all - read as much of a file as there is
  * @fd: the file
  * @buf: filled
  * @len: of that, at most
@@ -106,7 +106,7 @@ int read_error(int err)
  * Context: waits for the disk, and a second for what is lacking.
  * Return: how much there is; -1: it cannot be read now, and errno says why.
  */
-ssize_t read_all(int fd, void *buf, size_t len, uint64_t offset)
+ssize_t pread_all(int fd, void *buf, size_t len, uint64_t offset)
 {
 	const struct timespec pause = { .tv_nsec = 20000000 };
 	unsigned int tries = 0;
@@ -273,7 +273,7 @@ struct segment *segment_open(int dir, const char *name, const uint8_t *group, ch
 	}
 	snprintf(s->name, sizeof(s->name), "%s", name);
 	s->fd = openat(dir, name, O_RDWR | O_CLOEXEC);
-	n = s->fd < 0 ? -1 : read_all(s->fd, header, sizeof(header), 0);
+	n = s->fd < 0 ? -1 : pread_all(s->fd, header, sizeof(header), 0);
 	if (n < 0) {
 		err = errno;
 		failed(error, "segment %s cannot be read: %s", name, strerror(err));
@@ -488,7 +488,7 @@ int segment_scan(struct segment *s, const uint8_t *group, struct replay *r, char
 			memmove(buf, buf + at, have - at);
 			have -= at;
 			at = 0;
-			n = read_all(s->fd, buf + have, SCAN_BUFFER - have, next);
+			n = pread_all(s->fd, buf + have, SCAN_BUFFER - have, next);
 			if (n < 0) {
 				err = errno;
 				failed(error, "segment %s, offset %" PRIu64 ": %s", s->name, next, strerror(err));
@@ -559,7 +559,7 @@ bool segment_was_durable(const struct segment *s, const uint8_t *group, const st
 	ssize_t n = 0;
 	size_t i;
 
-	while (!found && (n = read_all(s->fd, buf, SCAN_BUFFER, at)) > 0) {
+	while (!found && (n = pread_all(s->fd, buf, SCAN_BUFFER, at)) > 0) {
 		for (i = 0; !found && i + FRAME_HEADER <= (size_t)n; i += FRAME_ALIGN)
 			found = frame_header_parse(&h, buf + i, why) && !(h.flags & FRAME_HELLO) &&
 				h.offset == s->start + (at + i - SEGMENT_HEADER) &&
@@ -691,7 +691,7 @@ bool segment_load(struct segment *s, struct replay *r)
 	fd = openat(s->dir, name, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
 		return false;
-	if (read_all(fd, &h, sizeof(h), 0) != sizeof(h) || h.magic != INDEX_MAGIC ||
+	if (pread_all(fd, &h, sizeof(h), 0) != sizeof(h) || h.magic != INDEX_MAGIC ||
 	    h.version != INDEX_VERSION || h.crc != frame_crc(&h, offsetof(struct index_header, crc)) ||
 	    h.start != s->start || h.end < h.start || h.nr_records > SEGMENT_RECORDS ||
 	    h.nr_frames > SEGMENT_FRAMES || h.nr_marks > h.nr_records ||
@@ -703,9 +703,9 @@ bool segment_load(struct segment *s, struct replay *r)
 	marks = h.nr_marks * sizeof(s->mark[0]);
 	at = SEGMENT_HEADER + pages(records);
 	/* What cannot be read must be seen here, and not when the mapping is looked at. */
-	if (read_all(fd, s->record, records, SEGMENT_HEADER) != (ssize_t)records ||
-	    read_all(fd, s->frame, frames, at) != (ssize_t)frames ||
-	    read_all(fd, s->mark, marks, at + frames) != (ssize_t)marks)
+	if (pread_all(fd, s->record, records, SEGMENT_HEADER) != (ssize_t)records ||
+	    pread_all(fd, s->frame, frames, at) != (ssize_t)frames ||
+	    pread_all(fd, s->mark, marks, at + frames) != (ssize_t)marks)
 		goto out;
 	s->nr_records = h.nr_records;
 	s->nr_frames = h.nr_frames;
@@ -743,7 +743,7 @@ int segment_unpack(const struct segment *s, uint32_t frame, void *scratch, char 
 	const struct log_frame *f = &s->frame[frame];
 	uint64_t body = SEGMENT_HEADER + (f->offset - s->start) + FRAME_HEADER;
 	uint8_t *raw = (uint8_t *)scratch + FRAME_MAX;
-	ssize_t n = read_all(s->fd, scratch, f->stored, body);
+	ssize_t n = pread_all(s->fd, scratch, f->stored, body);
 
 	if (n < 0) {
 		int err = errno;
@@ -821,7 +821,7 @@ int segment_read(const struct segment *s, const struct log_record *rec, void *bu
 			memcpy(buf, payload, rec->len);
 		return err;
 	}
-	n = read_all(s->fd, buf, rec->len, at);
+	n = pread_all(s->fd, buf, rec->len, at);
 	if (n < 0) {
 		err = errno;
 		failed(error, "segment %s, offset %" PRIu64 ": %s", s->name, at, strerror(err));

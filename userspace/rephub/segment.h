@@ -117,7 +117,7 @@ int segment_read(const struct segment *s, const struct log_record *rec, void *bu
 		 char *error);
 uint64_t segment_size(const struct segment *s);
 
-ssize_t read_all(int fd, void *buf, size_t len, uint64_t offset);
+ssize_t pread_all(int fd, void *buf, size_t len, uint64_t offset);
 int read_error(int err);
 
 #endif /* REPHUB_SEGMENT_H */

@@ -429,7 +429,7 @@ bool view_has_data(const struct log_record *rec)
  */
 int view_read_base(const struct hub_view *v, uint64_t offset, uint8_t *buf, size_t len, char *reason)
 {
-	ssize_t n = v->base < 0 ? 0 : read_all(v->base, buf, len, offset);
+	ssize_t n = v->base < 0 ? 0 : pread_all(v->base, buf, len, offset);
 	int err = errno;
 
 	if (n < 0) {
