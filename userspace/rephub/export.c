@@ -54,13 +54,13 @@ _Static_assert(sizeof(struct job) <= sizeof(((struct nbds_request *)0)->scratch)
 
 /*
  * struct pool - threads that may wait, and what they are to do
- * @lock:	guards @jobs and @end, which may be looked at without
+ * @lock:	guards @jobs and @end
  */
 struct pool {
 	pthread_mutex_t lock;
 	pthread_cond_t more;
 	STAILQ_HEAD(pool_jobs, job) jobs;
-	atomic_bool end;
+	bool end;
 	pthread_t *thread;
 	unsigned int nr;
 };
@@ -78,6 +78,7 @@ static struct pool jobs = POOL(jobs), sums_jobs = POOL(sums_jobs), held = POOL(h
 static __thread char peer_address[64];
 
 static atomic_uint_fast64_t clients;	/* that have opened a disk */
+static atomic_bool ending;		/* nothing is held back any more */
 
 static struct nbds_request *request_of(struct job *j)
 {
@@ -180,7 +181,6 @@ static void *held_run(void *arg)
 	struct pool *p = arg;
 	struct pool_jobs all;
 	struct job *j;
-	bool end;
 
 	pthread_mutex_lock(&p->lock);
 	while (!p->end || !STAILQ_EMPTY(&p->jobs)) {
@@ -188,11 +188,10 @@ static void *held_run(void *arg)
 			pthread_cond_wait(&p->more, &p->lock);
 		STAILQ_INIT(&all);
 		STAILQ_CONCAT(&all, &p->jobs);
-		end = p->end;
 		pthread_mutex_unlock(&p->lock);
 		while ((j = STAILQ_FIRST(&all))) {
 			STAILQ_REMOVE_HEAD(&all, link);
-			if (end || now_ns() - j->since > HELD_MAX || !hub_session_slowed(j->export->session)) {
+			if (ending || now_ns() - j->since > HELD_MAX || !hub_session_slowed(j->export->session)) {
 				nbds_complete(request_of(j), 0);
 				continue;
 			}
@@ -244,10 +243,7 @@ bool exports_start(unsigned int threads)
  */
 void exports_release(void)
 {
-	pthread_mutex_lock(&held.lock);
-	held.end = true;
-	pthread_cond_broadcast(&held.more);
-	pthread_mutex_unlock(&held.lock);
+	ending = true;
 }
 
 /**
@@ -551,7 +547,7 @@ static void take_frames(struct export *e, struct nbds_request *rq)
 {
 	int err = hub_session_write(e->session, rq->offset, rq->buf, rq->length, rq->reason);
 
-	if (err || held.end || !hub_session_slowed(e->session)) {
+	if (err || ending || !hub_session_slowed(e->session)) {
 		nbds_complete(rq, err);
 		return;
 	}
