@@ -7,6 +7,7 @@
 #include <semaphore.h>
 #include <sys/queue.h>
 
+#include "cache.h"
 #include "events.h"
 #include "extents.h"
 #include "hub.h"
@@ -174,6 +175,7 @@ struct first {
  * @gone:	those that were forgotten, and may still be known to a session
  * @sweep:	there may be directories of such; @sweep_told: that one cannot be removed, the tender's own
  * @wake:	hub_tend() is not to wait
+ * @cache:	what was read of the journals; has a lock of its own
  * @low:	the warning of a full disk; empty: there is none
  */
 struct hub {
@@ -181,6 +183,7 @@ struct hub {
 	int dir, groups;
 	uint8_t uuid[16];
 	struct events *events;
+	struct cache *cache;
 	pthread_mutex_t lock;
 	LIST_HEAD(group_list, group) list;
 	SLIST_HEAD(gone_list, group) gone;

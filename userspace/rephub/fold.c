@@ -183,7 +183,7 @@ static void remove_files(const struct group *g, const struct segment *s)
 static int fold_segment(struct group *g, const struct portion *p, uint64_t next, const struct replay *names,
 			 char *error)
 {
-	uint8_t *buf = malloc(3 * (size_t)FRAME_MAX);
+	uint8_t *buf = malloc(2 * (size_t)FRAME_MAX);
 	const struct first after = { .start = next };
 	unsigned int i;
 	int err = buf ? 0 : ENOMEM;

@@ -46,6 +46,7 @@ struct hub_retention {
  * @create:	a group that does not exist is created at its first HELLO
  * @segment:	bytes of a segment of the journal
  * @keep:	of journal, for each group that nothing else was said of
+ * @cache:	bytes of memory for what was read of the journals
  * @verify_every: volumes are compared with their source this often, ns; 0: by command alone
  * @verify_rate: ... at so many bytes a second; 0: no limit
  * @reserve:	bytes of the disk that streams do not get; 0: by the disk's size
@@ -58,6 +59,7 @@ struct hub_options {
 	bool create;
 	uint64_t segment;
 	struct hub_retention keep;
+	size_t cache;
 	uint64_t verify_every, verify_rate;
 	uint64_t reserve, warn;
 	void (*log)(void *data, int priority, const char *line);

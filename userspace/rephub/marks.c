@@ -110,7 +110,7 @@ bool hub_points(struct hub *hub, const char *group, bool timed, unsigned int mos
 {
 	struct group *g = hub_find(hub, group);
 	struct replay *names = malloc(sizeof(*names));
-	void *scratch = malloc(2 * (size_t)FRAME_MAX);
+	void *scratch = malloc(FRAME_BODY_MAX);
 	struct hub_point_info p;
 	struct held *held = NULL;
 	struct tested *tested = NULL;
@@ -160,7 +160,7 @@ bool hub_points(struct hub *hub, const char *group, bool timed, unsigned int mos
 void marks_note(const struct group *g, uint32_t from)
 {
 	const struct segment *s = hubgroup_last(g);
-	void *scratch = malloc(2 * (size_t)FRAME_MAX);
+	void *scratch = malloc(FRAME_BODY_MAX);
 	struct hub_point_info p;
 
 	for (; scratch && from < s->nr_marks; from++) {

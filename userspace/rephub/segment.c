@@ -102,10 +102,12 @@ static void *reserve(void *where, size_t bytes)
 
 static struct segment *segment_new(int dir)
 {
+	static atomic_uint_fast64_t serials;
 	struct segment *s = calloc(1, sizeof(*s));
 
 	if (!s)
 		return NULL;
+	s->serial = atomic_fetch_add(&serials, 1);
 	s->record = reserve(NULL, RECORDS_BYTES);
 	s->frame = reserve(NULL, FRAMES_BYTES);
 	s->mark = reserve(NULL, MARKS_BYTES);
@@ -696,27 +698,31 @@ out:
  * segment_unpack - get all of a compressed frame's body
  * @s: the segment
  * @frame: which of its frames
- * @scratch: 2 * FRAME_MAX bytes; the body is in the second half then
+ * @body: as many bytes as it has, s->frame[frame].raw
  * @error: SEGMENT_ERROR_MAX bytes for what is wrong
  *
  * Return: 0 or a positive errno; EBADMSG: it is not what was written.
  */
-int segment_unpack(const struct segment *s, uint32_t frame, void *scratch, char *error)
+int segment_unpack(const struct segment *s, uint32_t frame, void *body, char *error)
 {
 	const struct log_frame *f = &s->frame[frame];
-	uint64_t body = SEGMENT_HEADER + (f->offset - s->start) + FRAME_HEADER;
-	uint8_t *raw = (uint8_t *)scratch + FRAME_MAX;
-	ssize_t n = read_all(s->fd, scratch, f->stored, body);
+	uint64_t at = SEGMENT_HEADER + (f->offset - s->start) + FRAME_HEADER;
+	void *stored = malloc(f->stored);
+	ssize_t n = stored ? read_all(s->fd, stored, f->stored, at) : -1;
+	bool good;
 
 	if (n < 0) {
-		failed(error, "segment %s, offset %" PRIu64 ": %s", s->name, body, strerror(errno));
+		failed(error, "segment %s, offset %" PRIu64 ": %s", s->name, at, strerror(errno));
+		free(stored);
 		return EIO;
 	}
-	if (n == (ssize_t)f->stored && frame_crc(scratch, f->stored) == f->body_crc &&
-	    ZSTD_decompress(raw, FRAME_MAX, scratch, f->stored) == f->raw)
+	good = n == (ssize_t)f->stored && frame_crc(stored, f->stored) == f->body_crc &&
+	       ZSTD_decompress(body, f->raw, stored, f->stored) == f->raw;
+	free(stored);
+	if (good)
 		return 0;
 	failed(error, "segment %s, offset %" PRIu64 ": the frame of records %" PRIu64 " to %" PRIu64
-	       " is damaged: its bytes are not what was written", s->name, body, f->first, f->last);
+	       " is damaged: its bytes are not what was written", s->name, at, f->first, f->last);
 	return EBADMSG;
 }
 
@@ -758,13 +764,12 @@ const uint8_t *segment_payload(const struct segment *s, const struct log_record 
  * @s: the segment
  * @rec: the record
  * @buf: rec->len bytes
- * @scratch: 2 * FRAME_MAX bytes, for a frame that is compressed
+ * @body: FRAME_BODY_MAX bytes, for that of a frame that is compressed; NULL: it is not
  * @error: SEGMENT_ERROR_MAX bytes for what is wrong
  *
  * Return: 0 or a positive errno; EBADMSG: it is not what was written.
  */
-int segment_read(const struct segment *s, const struct log_record *rec, void *buf, void *scratch,
-		 char *error)
+int segment_read(const struct segment *s, const struct log_record *rec, void *buf, void *body, char *error)
 {
 	const struct log_frame *f = &s->frame[rec->frame];
 	uint64_t at = SEGMENT_HEADER + (f->offset - s->start) + FRAME_HEADER + rec->at;
@@ -773,10 +778,10 @@ int segment_read(const struct segment *s, const struct log_record *rec, void *bu
 	int err;
 
 	if (f->flags & FRAME_ZSTD) {
-		err = segment_unpack(s, rec->frame, scratch, error);
+		err = segment_unpack(s, rec->frame, body, error);
 		if (err)
 			return err;
-		payload = segment_payload(s, rec, (uint8_t *)scratch + FRAME_MAX);
+		payload = segment_payload(s, rec, body);
 		err = segment_check(s, rec, payload, error);
 		if (!err)
 			memcpy(buf, payload, rec->len);

@@ -123,9 +123,6 @@ static void view_free(struct hub_view *v)
 	extents_free(&v->extents);
 	if (v->base >= 0)
 		close(v->base);
-	pthread_mutex_destroy(&v->lock);
-	free(v->payload);
-	free(v->scratch);
 	free(v);
 }
 
@@ -187,18 +184,9 @@ struct hub_view *view_open(struct group *g, const char *volume, const char *poin
 		return NULL;
 	}
 	v->base = -1;
-	v->kept = UINT64_MAX;
 	v->group = g;
 	v->torn = torn;
-	pthread_mutex_init(&v->lock, NULL);
 	snprintf(v->volume, sizeof(v->volume), "%s", volume);
-	v->payload = malloc(REPAGENT_MAX_RECORD);
-	v->scratch = malloc(2 * (size_t)FRAME_MAX);
-	if (!v->payload || !v->scratch) {
-		snprintf(reason, HUB_REASON_MAX, "out of memory");
-		view_free(v);
-		return NULL;
-	}
 	clock_gettime(CLOCK_REALTIME, &now);
 	v->since = (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
 	pthread_mutex_lock(&g->lock);
@@ -451,42 +439,6 @@ int view_read_base(const struct hub_view *v, uint64_t offset, uint8_t *buf, size
 	return 0;
 }
 
-/*
- * Part of a record, for which all of it is read, since only all of it can be checked. It is kept, and so is
- * a frame that was unpacked, for what is read next is often the next part, or the next record.
- */
-static int read_part(struct hub_view *v, const struct segment *s, uint64_t id, uint64_t skip, uint8_t *buf, size_t len,
-		     char *error)
-{
-	const struct log_record *rec = &s->record[id - s->first_id];
-	const uint8_t *payload = v->payload;
-	int err = 0;
-
-	pthread_mutex_lock(&v->lock);
-	if (s->frame[rec->frame].flags & FRAME_ZSTD) {
-		if (v->unpacked != s || v->frame != rec->frame) {
-			v->unpacked = NULL;
-			err = segment_unpack(s, rec->frame, v->scratch, error);
-			if (!err) {
-				v->unpacked = s;
-				v->frame = rec->frame;
-			}
-		}
-		payload = segment_payload(s, rec, v->scratch + FRAME_MAX);
-		if (!err)
-			err = segment_check(s, rec, payload, error);
-	} else if (v->kept != id) {
-		v->kept = UINT64_MAX;
-		err = segment_read(s, rec, v->payload, NULL, error);
-		if (!err)
-			v->kept = id;
-	}
-	if (!err)
-		memcpy(buf, payload + skip, len);
-	pthread_mutex_unlock(&v->lock);
-	return err;
-}
-
 /**
  * view_read_record - read where an extent leads to a record
  * @v: the view
@@ -510,10 +462,11 @@ int view_read_record(struct hub_view *v, const struct segment *s, uint64_t id, u
 		memset(buf, 0, len);
 		return 0;
 	}
+	/* What is wanted whole, and can be had so, would only be copied there. */
 	if (len == rec->len && !(s->frame[rec->frame].flags & FRAME_ZSTD))
 		err = segment_read(s, rec, buf, NULL, error);
 	else
-		err = read_part(v, s, id, skip, buf, len, error);
+		err = cache_read(v->group->hub->cache, s, rec, skip, buf, len, error);
 	if (err) {
 		hub_say(v->group->hub, LOG_ERR, "group %s: volume %s: %s", v->group->name, v->volume, error);
 		snprintf(reason, HUB_REASON_MAX, "%.150s", error);
