@@ -88,7 +88,7 @@ reader_needs      := libsystemd devmapper
 # The command line; what is dirty it learns as the reader does.
 repctl_objects    := $(call objects,userspace/repctl/*.c userspace/common/*.c userspace/reader/volumes.c)
 repctl_main       := $(filter %/repctl/main.o,$(repctl_objects))
-repctl_needs      := $(common_needs)
+repctl_needs      := libnbd gnutls $(common_needs)
 
 # The hub: its engine, and the NBD server in front of it.
 rephub_objects    := $(call objects,userspace/rephub/*.c userspace/common/*.c userspace/reader/access.c \

@@ -975,6 +975,183 @@ static void test_changed(void **state)
 	assert_int_equal(r.nr, 0);
 }
 
+/* Where the two images differ is told; return how many sectors are. */
+static unsigned int told(const char *point, const image *old, const image *now)
+{
+	static struct ranges r;
+	unsigned int v, sectors = 0;
+	char name[16];
+	uint64_t i;
+
+	for (v = 0; v < SIM_VOLUMES; v++) {
+		snprintf(name, sizeof(name), "disk%u", v);
+		memset(&r, 0, sizeof(r));
+		if (hub_changed(hub, "vm0", name, point, note_range, &r, why))
+			fail_msg("%s: %s", point, why);
+		for (i = 0; i < BYTES; i++) {
+			sectors += i % 512 == 0 && r.changed[i];
+			if ((*old)[v][i] != (*now)[v][i] && !r.changed[i])
+				fail_msg("since %s: byte %" PRIu64 " of %s differs, and is not told", point, i, name);
+		}
+	}
+	return sectors;
+}
+
+/* Another agent has the group, and writes until nothing is left of what was in the journal before. */
+static void go_on_and_fold(struct simagent *x, image *m)
+{
+	unsigned int round, i;
+
+	x->block.generation = vm0()->generation;
+	memcpy(x->block.group, vm0()->uuid, sizeof(x->block.group));
+	assert_int_equal(sim_connect(x), 0);
+	assert_int_equal(x->block.state, SESSION_ACCEPTING);
+	for (round = 0; round < 400 && vm0()->segment[0]->begin.incarnation != x->incarnation; round++) {
+		sim_begin(x, !round);
+		for (i = 0; i < 30; i++) {
+			uint64_t at = 100 + (uint64_t)random() % 200;
+
+			sim_fill((*m)[0] + at * 512, x->incarnation, x->next, at, 60);
+			assert_true(sim_add(x, REPAGENT_REC_WRITE, 0, at, 60));
+		}
+		assert_int_equal(sim_send(x), 0);
+		assert_int_equal(sim_flush(x), 0);
+		hub_tend(hub);
+	}
+	assert_true(round < 400);
+	assert_string_equal(vm0()->trouble, "");
+}
+
+static unsigned int forks_there(void)
+{
+	char path[256];
+	unsigned int nr = 0;
+	struct fork *f;
+	struct stat st;
+
+	SLIST_FOREACH(f, &vm0()->forks, link) {
+		snprintf(path, sizeof(path), "%s/groups/vm0/fork.%016" PRIx64, dir, f->start);
+		assert_int_equal(!stat(path, &st), !f->gone);
+		nr += !f->gone;
+	}
+	return nr;
+}
+
+static char said[HUB_BACK_MAX];
+
+static void back_says(const char *since, const char *what)
+{
+	struct hub_back *back = hub_back_open(hub, "vm0", "disk0", since, why);
+
+	assert_non_null(back);
+	snprintf(said, sizeof(said), "%s", hub_back_text(back));
+	hub_back_close(back);
+	if (!strstr(said, what))
+		fail_msg("'%s': expected '%s'", said, what);
+}
+
+/*
+ * The old side is away for so long that the journal has nothing of it, nor of live, any more: what has changed since is known
+ * all the same, also to a hub that was started anew, and of what the old side was brought up to on the way.
+ */
+static void test_fork(void **state)
+{
+	static image end, pulled;
+	char old[64], on_the_way[64];
+	uint64_t seq;
+
+	(void)state;
+	sim_start(&a);
+	run(&a, 40);
+	seq = a.acked;
+	run(&a, 3);
+	snprintf(old, sizeof(old), "%s", point_name(a.acked));
+	model_at(seq, &model);
+	model_at(a.acked, &end);
+	back_says(old, "refused: group vm0 was never failed over");
+	failed_over(point_name(seq));
+	assert_int_equal(forks_there(), 1);
+	write_many(NULL, 10, &model);
+	back_says(old, "refused: the fail-over is not committed");
+	assert_int_equal(hub_rollback(hub, "vm0", why), 0);
+	assert_int_equal(forks_there(), 0);
+	model_at(seq, &model);
+	failed_over(point_name(seq));
+	write_many(NULL, 30, &model);
+	assert_int_equal(hub_commit(hub, "vm0", why), 0);
+	flush_live();
+	back_says(old, ", at rest");
+	assert_int_equal(sscanf(said, "at %63[^,]", on_the_way), 1);
+	back_says(NULL, ", at rest; unknown: no position");
+	back_says(point_name(a.acked + 1), ", at rest; unknown: ");
+	memcpy(pulled, model, sizeof(pulled));
+	/* Another fail-over, to before that: what was pulled is abandoned too. */
+	write_many(NULL, 5, &model);
+	flush_live();
+	assert_true(told(on_the_way, &pulled, &model));
+	failed_over(on_the_way);
+	memcpy(model, pulled, sizeof(model));
+	write_many(NULL, 5, &model);
+	assert_int_equal(hub_commit(hub, "vm0", why), 0);
+	flush_live();
+	told(on_the_way, &pulled, &model);
+	assert_in_range(told(old, &end, &model), 1, SIM_VOLUMES * SIM_SECTORS / 2);
+	close_hub();
+	open_hub(2 * SEGMENT);
+	go_on_and_fold(&b, &model);
+	assert_in_range(told(old, &end, &model), 1, SIM_VOLUMES * SIM_SECTORS / 2);
+	assert_int_equal(told(point_name(seq), &end, &model), told(old, &end, &model));
+	/* Of what was never at its end nothing can be said. */
+	{
+		struct ranges *r = calloc(1, sizeof(*r));
+
+		assert_int_equal(hub_changed(hub, "vm0", "disk0", point_name(a.acked + 1), note_range, r, why), ENOENT);
+		free(r);
+	}
+	close_hub();
+	open_hub(2 * SEGMENT);
+	assert_int_equal(forks_there(), 2);
+	told(old, &end, &model);
+	told(on_the_way, &pulled, &model);
+	back_says(old, ", in use: its source has not ended");
+	assert_null(strstr(said, "unknown"));
+}
+
+/* A file of what has changed that is not what was written, or of a journal that was damaged, is worth nothing. */
+static void test_fork_damaged(void **state)
+{
+	struct ranges *r = calloc(1, sizeof(*r));
+	char old[64], path[256];
+	uint8_t byte;
+	int fd;
+
+	(void)state;
+	sim_start(&a);
+	run(&a, 40);
+	snprintf(old, sizeof(old), "%s", point_name(a.acked));
+	model_at(a.acked, &model);
+	failed_over("latest");
+	write_many(NULL, 30, &model);
+	assert_int_equal(hub_commit(hub, "vm0", why), 0);
+	flush_live();
+	close_hub();
+	open_hub(2 * SEGMENT);
+	go_on_and_fold(&b, &model);
+	assert_int_equal(hub_changed(hub, "vm0", "disk0", old, note_range, r, why), 0);
+	snprintf(path, sizeof(path), "%s/groups/vm0/fork.%016" PRIx64, dir, SLIST_FIRST(&vm0()->forks)->start);
+	close_hub();
+	fd = open(path, O_RDWR);
+	assert_true(fd >= 0);
+	assert_int_equal(pread(fd, &byte, 1, 200), 1);
+	byte ^= 1;
+	assert_int_equal(pwrite(fd, &byte, 1, 200), 1);
+	close(fd);
+	open_hub(2 * SEGMENT);
+	assert_int_equal(forks_there(), 0);
+	assert_int_equal(hub_changed(hub, "vm0", "disk0", old, note_range, r, why), ENOENT);
+	free(r);
+}
+
 static bool meet_rollback;
 
 /* A commit is just being synced, with no lock held: a rollback has been noted, and has yet to do its work. */
@@ -1085,6 +1262,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_power_cut, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_fold, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_changed, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_fork, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_fork_damaged, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_commit_meets_rollback, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_commit_after, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_test_of_live, setup, teardown),

@@ -59,6 +59,26 @@ struct failover {
 	uint64_t commit_at;
 };
 
+/*
+ * struct fork - what has changed since a fail-over's point, see fork.c. All but @changed and @gone stay as they are
+ * @generation:	that the fail-over made
+ * @start:	where its live's writes begin in the log, which names it
+ * @offset:	no frame before that has a record behind the point
+ * @incarnation, @seq: the last record of who wrote before
+ * @point_incarnation, @point_seq: the point
+ * @changed:	of each slot: sectors that changed in what was folded. The folding thread changes it, with the group's lock
+ * @gone:	it counts no more; guarded by that lock
+ */
+struct fork {
+	SLIST_ENTRY(fork) link;
+	uint64_t generation;
+	uint64_t start, offset;
+	uint64_t incarnation, seq;
+	uint64_t point_incarnation, point_seq;
+	struct extents changed[REPAGENT_MAX_VOLUMES];
+	bool gone;
+};
+
 struct overlay;
 struct order;
 struct verify_report;
@@ -116,6 +136,7 @@ struct tested {
  * @torn:	the journal was damaged at the start, so that live may lack what it had
  * @live:	takes the writes of the fail-over VM; NULL: there are none
  * @tests:	see scratch.c
+ * @forks:	the newest first; none is taken out before the end
  * @verify:	see verify.c; NULL of a test
  */
 struct group {
@@ -152,6 +173,7 @@ struct group {
 	uint64_t hold;
 	struct overlay *live;
 	LIST_HEAD(test_list, test) tests;
+	SLIST_HEAD(fork_list, fork) forks;
 	struct verify_state *verify;
 };
 
@@ -263,11 +285,21 @@ void forget_sweep(struct hub *hub);
 bool fold_finish(struct group *g, char *error);
 void fold_some(struct group *g);
 
+/* fork.c */
+void forks_open(struct group *g);
+void forks_close(struct group *g);
+int fork_begin(struct group *g, const struct failover *to, uint64_t id, char *reason);
+void fork_end(struct group *g, uint64_t start);
+const struct fork *fork_find(const struct group *g, uint64_t incarnation, uint64_t seq);
+bool fork_collect(const struct fork *f, struct segment *const *segment, size_t nr, unsigned int slot, struct extents *x);
+int forks_fold(struct group *g, struct segment *const *segment, size_t nr, char *error);
+
 /* failover.c */
 bool failover_open(struct group *g, char *error);
 void failover_tend(struct group *g);
 void failover_close(struct group *g);
 bool failover_ended(struct group *g, char *reason);
+bool failover_at_rest(const struct group *g, char *reason);
 const char *failover_why(const struct group *g, char *reason);
 
 /* scratch.c */

@@ -11,6 +11,8 @@
  *
  * Where the log went on from a point within the segment, only what comes before that
  * point is folded, and all segments that were abandoned go with this one.
+ *
+ * What all of these have changed since a fail-over's point is noted before they go: fork.c.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -81,18 +83,20 @@ static bool write_base(int fd, const uint8_t *p, uint64_t offset, size_t len)
  * @s:		the first segment
  * @nr:		so many of its records
  * @gone:	so many segments are of no use then
+ * @list:	those
  */
 struct portion {
 	const struct segment *s;
 	uint32_t nr;
 	size_t gone;
+	struct segment **list;
 };
 
 /* There are two segments at least. The group is locked, or not yet in use. */
 static struct portion choose_portion(const struct group *g)
 {
 	const struct segment *s = g->segment[0], *last = hubgroup_last(g);
-	struct portion p = { s, s->nr_records, 1 };
+	struct portion p = { s, s->nr_records, 1, NULL };
 	struct lineage l;
 	uint64_t from, to = 0;
 
@@ -193,6 +197,8 @@ static int fold_segment(struct group *g, const struct portion *p, uint64_t next,
 	for (i = 0; i < names->nr && !err; i++)
 		err = fold_volume(g, p, i, names->volume[i].name, buf, error);
 	free(buf);
+	if (!err)
+		err = forks_fold(g, p->list, p->gone, error);
 	if (err)
 		return err;
 	if (!seal_write(g->dir, "first", FIRST_MAGIC, &after, sizeof(after))) {
@@ -272,6 +278,7 @@ bool fold_finish(struct group *g, char *error)
 		return false;
 	}
 	p = choose_portion(g);
+	p.list = g->segment;
 	g->floor = floor_above(g, &p);
 	err = fold_segment(g, &p, g->segment[p.gone]->start, &g->now, error);
 	if (err)
@@ -342,6 +349,11 @@ void fold_some(struct group *g)
 		s = g->segment[0];
 		first = (struct first){ s->start, 1 };
 		p = choose_portion(g);
+		/* The list may be moved when it grows, but nobody else takes these from it. */
+		p.list = calloc(p.gone, sizeof(*p.list));
+		if (!p.list)
+			break;
+		memcpy(p.list, g->segment, p.gone * sizeof(*p.list));
 		next = g->segment[p.gone]->start;
 		*names = g->now;
 		bytes = segment_size(s);
@@ -353,6 +365,7 @@ void fold_some(struct group *g)
 			snprintf(error, sizeof(error), "folding cannot be noted: %s", strerror(err));
 		else
 			err = fold_segment(g, &p, next, names, error);
+		free(p.list);
 		pthread_mutex_lock(&g->lock);
 		g->folding = g->half = false;
 		if (!err) {

@@ -496,7 +496,10 @@ struct group *hubgroup_open(struct hub *hub, int dir, const char *name, char *er
 		snprintf(error, HUB_ERROR_MAX, "its journal cannot be read: %s", strerror(errno));
 		goto failed;
 	}
-	ok = recover(g, names, (size_t)nr, error) && fold_finish(g, error) && failover_open(g, error) &&
+	ok = recover(g, names, (size_t)nr, error);
+	if (ok && !g->scratch)
+		forks_open(g);
+	ok = ok && fold_finish(g, error) && failover_open(g, error) &&
 	     (g->scratch || verify_open(g, error));
 	while (nr)
 		free(names[--nr]);
@@ -540,6 +543,7 @@ void hubgroup_close(struct group *g)
 {
 	scratch_close(g);
 	failover_close(g);
+	forks_close(g);
 	verify_close(g);
 	/* Not acknowledged, and so owed to nobody; but then it need not be sent again. */
 	if (g->nr_segments && g->durable.offset && !g->broken && !fdatasync(hubgroup_last(g)->fd))

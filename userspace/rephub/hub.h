@@ -21,6 +21,7 @@ struct group;
 struct hub_session;
 struct hub_view;
 struct hub_sums;
+struct hub_back;
 struct hub_disk;
 
 /* What a group does when the disk is full; Documentation/segments.md, A full disk. */
@@ -166,6 +167,12 @@ bool hub_test_group(struct hub *hub, const char *id, char *group);
 /* changed.c: what is to be moved when a side comes back */
 int hub_changed(struct hub *hub, const char *group, const char *volume, const char *point,
 		bool (*each)(void *data, uint64_t offset, uint64_t length), void *data, char *reason);
+#define HUB_BACK_MAX	128	/* bytes of hub_back_text() */
+struct hub_back *hub_back_open(struct hub *hub, const char *group, const char *volume, const char *point, char *reason);
+struct hub_view *hub_back_view(const struct hub_back *b);
+const char *hub_back_text(const struct hub_back *b);
+bool hub_back_next(const struct hub_back *b, uint64_t offset, uint64_t end, uint64_t *next);
+void hub_back_close(struct hub_back *b);
 
 /* info.c: what there is, for those who ask */
 struct hub_group_info {
