@@ -8,7 +8,7 @@
 # shellcheck source=tests/kselftest/lib.sh
 . ./lib.sh
 
-plan 31
+plan 33
 for program in rephub rephubctl repctl nbdcopy; do
 	[ -n "$(command -v $program)" ] || ktap_skip_all "no $program"
 done
@@ -164,8 +164,8 @@ check "... by sums of all of it" test "$(copied)" = 0
 # --- Home.
 kill -TERM "$SOURCE"
 wait "$SOURCE"
-dm remove "$NAME" || die "the volume cannot be removed"
-[ ! -e "/sys/class/repagent/$GROUP" ] || echo "$GROUP" > "/sys/class/repagent/$GROUP/forget"
+check "the group's life here ends" exits 0 deactivate "$GROUP" --force
+check "... wholly" test ! -e "/sys/class/repagent/$GROUP"
 HUB_URI=$HUB_TAP
 create
 : > "$TMP/daemon.log"

@@ -471,8 +471,9 @@ static int bring_back(struct work *w)
 	for (i = 0; i < w->nr && !status; i++)
 		remark("/dev/mapper/%s is byte for byte what the hub has at %s.", w->volume[i].dev.name, w->volume[i].at);
 	if (!status)
-		remark("Next, once this is so of all volumes of the group: repctl deactivate %s; repctl activate %s; repctl rejoin %s GENERATION,\n"
-		       "with the generation that rephubctl groups shows at the hub. Then start the VM here.", w->group, w->group, w->group);
+		remark("Once this is so of all volumes of the group, it begins a new life here; GENERATION is what rephubctl groups shows at the hub:\n"
+		       "  repctl deactivate %s --force; repctl activate %s; systemctl start repagentd@%s; repctl rejoin %s GENERATION\n"
+		       "Then start the VM here.", w->group, w->group, w->group, w->group);
 	return status;
 }
 
@@ -548,6 +549,6 @@ const struct command cmd_fail_back = {
 	"      --compare        read and compare all, whatever is known of what differs\n\n"
 	"  repctl fail-back vm0              # the VM runs over there\n"
 	"  repctl fail-back vm0 --finish     # it was shut down\n"
-	"\nThen: repctl deactivate, activate and rejoin. Undo: none, the disk is overwritten.\n",
+	"\nThen: repctl deactivate --force, activate, and rejoin. Undo: none.\n",
 	run_fail_back
 };
