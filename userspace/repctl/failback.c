@@ -323,8 +323,10 @@ static int open_there(struct work *w, struct volume *v, struct pull *p, bool *al
 {
 	char error[PULL_ERROR_MAX];
 	const char *why = "that was asked for";
+	char since[PULL_AT_MAX + 1];
 
-	if (!pull_open(p, &w->hub, v->name, *v->basis ? v->basis : NULL, error))
+	snprintf(since, sizeof(since), "%s+", v->basis);
+	if (!pull_open(p, &w->hub, v->name, *v->basis ? since : NULL, error))
 		return fail("volume %s: %s", v->name, error);
 	*all = w->compare || *p->unknown;
 	if (!w->compare)

@@ -106,7 +106,8 @@ static bool take_description(struct pull *p, const char *text, char *error)
  * @p: out; pull_close() it if that could be done
  * @hub: the hub
  * @volume: its name
- * @since: a position of the hub that a disk was at; NULL: that is not known
+ * @since: a position of the hub that a disk was at, with a + where this host knows of all that it wrote itself since; NULL: that
+ *	is not known
  * @error: PULL_ERROR_MAX bytes for why not
  *
  * Context: waits for the hub, as all that follow.

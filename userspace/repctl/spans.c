@@ -72,12 +72,12 @@ void spans_tidy(struct spans *s, uint64_t align, uint64_t size)
 /**
  * spans_without - what is in some, and not in others
  * @s: the spans, tidied
- * @not: the others, tidied
+ * @but: the others, tidied
  * @out: they are added here
  *
  * Return: false without memory.
  */
-bool spans_without(const struct spans *s, const struct spans *not, struct spans *out)
+bool spans_without(const struct spans *s, const struct spans *but, struct spans *out)
 {
 	size_t i, k = 0;
 	uint64_t at;
@@ -85,14 +85,14 @@ bool spans_without(const struct spans *s, const struct spans *not, struct spans 
 
 	for (i = 0; ok && i < s->nr; i++) {
 		for (at = s->span[i].start; ok && at < s->span[i].end;) {
-			while (k < not->nr && not->span[k].end <= at)
+			while (k < but->nr && but->span[k].end <= at)
 				k++;
-			if (k == not->nr || not->span[k].start >= s->span[i].end) {
+			if (k == but->nr || but->span[k].start >= s->span[i].end) {
 				ok = spans_add(out, at, s->span[i].end);
 				break;
 			}
-			ok = spans_add(out, at, not->span[k].start);
-			at = not->span[k].end;
+			ok = spans_add(out, at, but->span[k].start);
+			at = but->span[k].end;
 		}
 	}
 	return ok;

@@ -19,7 +19,7 @@ struct spans {
 
 bool spans_add(struct spans *s, uint64_t start, uint64_t end);
 void spans_tidy(struct spans *s, uint64_t align, uint64_t size);
-bool spans_without(const struct spans *s, const struct spans *not, struct spans *out);
+bool spans_without(const struct spans *s, const struct spans *but, struct spans *out);
 uint64_t spans_bytes(const struct spans *s);
 void spans_free(struct spans *s);
 

@@ -10,7 +10,9 @@
  *	records   0...    p...|...d...    |......now
  *
  * The disk at d has what is between p and d, and the volume now has not: so all behind p
- * may differ.  Where the journal does not go back so far, a fork is asked (fork.c).
+ * may differ.  Where the journal does not go back so far, a fork is asked (fork.c); but for
+ * who wrote there himself alone, and knows what of his own came behind d: for it may be that
+ * p is behind d.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -67,16 +69,22 @@ static bool copy(const struct extents *from, struct extents *x)
 	return true;
 }
 
-/* Those of a volume since a point, or since a position that may be folded. The group is locked. Return 0 or a positive errno. */
-static int since(const struct group *g, unsigned int slot, const char *point, struct extents *x, char *reason)
+/*
+ * Those of a volume since a point; or, with a + behind it, since a position of who knows what he wrote behind that, and which may be
+ * folded. The group is locked. Return 0 or a positive errno.
+ */
+static int since(const struct group *g, unsigned int slot, const char *what, struct extents *x, char *reason)
 {
-	const struct fork *f = NULL;
+	size_t len = strlen(what);
+	bool own = len && what[len - 1] == '+', ok;
 	uint64_t id, incarnation, seq;
+	const struct fork *f = NULL;
+	char point[REPAGENT_LABEL_MAX + 32];
 	int used = 0;
-	bool ok;
 
+	snprintf(point, sizeof(point), "%.*s", (int)(own ? len - 1 : len), what);
 	id = point_find(g, point, &id, reason) ? common(g, id) : UINT64_MAX;
-	if (id == UINT64_MAX && sscanf(point, "%16" SCNx64 ":%" SCNu64 "%n", &incarnation, &seq, &used) == 2 && !point[used])
+	if (id == UINT64_MAX && own && sscanf(point, "%16" SCNx64 ":%" SCNu64 "%n", &incarnation, &seq, &used) == 2 && !point[used])
 		f = fork_find(g, incarnation, seq);
 	if (id == UINT64_MAX && !f) {
 		if (!*reason)
@@ -104,7 +112,7 @@ static int find_volume(const struct group *g, const char *volume, unsigned int *
  * @hub: the hub
  * @group: name of the group
  * @volume: name of the volume
- * @point: see point_find(); of a position that was abandoned by a fail-over also if it is kept no more
+ * @point: see point_find(), and since()
  * @each: called for each, with no lock held; bytes. Ranges rise, and do not touch. False: it is enough
  * @data: for @each
  * @reason: HUB_REASON_MAX bytes for why not
@@ -207,7 +215,7 @@ static bool fill(struct hub_back *b, struct group *g, const char *volume, const 
  * @hub: the hub
  * @group: name of the group
  * @volume: name of the volume
- * @point: the disk is the volume as it was there; NULL: that is not known
+ * @point: the disk is the volume as it was there, see point_find() and since(); NULL: that is not known
  * @reason: HUB_REASON_MAX bytes for why not
  *
  * Return: what there is, or what it says of why there is nothing; NULL if there is no such group, or no memory.

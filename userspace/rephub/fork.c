@@ -458,10 +458,10 @@ void fork_end(struct group *g, uint64_t start)
 /**
  * fork_find - since which fail-over has a disk been left behind?
  * @g: the group, locked
- * @incarnation: the disk is the volume at this place of the log
- * @seq: ... which is in the journal no more
+ * @incarnation: the disk is the volume at this place of the log, which is in the journal no more,
+ * @seq: ... but for what its writer knows of
  *
- * Return: the fork at whose end that is abandoned, or NULL.
+ * Return: the fork that ended this writer, or NULL.
  */
 const struct fork *fork_find(const struct group *g, uint64_t incarnation, uint64_t seq)
 {
