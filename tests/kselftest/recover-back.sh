@@ -135,7 +135,7 @@ for ((i = 0; i < KILLS; i++)); do
 	! is_alive "${WRITERS[back]}" || ((++killed))
 	end_process "${WRITERS[back]}"
 	[ $i != 0 ] || check "half of a disk does not rejoin" exits 1 rejoin "$GROUP" 2
-	[ $i != 0 ] || check "... and it says so" says 'half of what the hub has'
+	[ $i != 0 ] || check "... and it says so" says 'not yet what the hub has'
 done
 check "it was killed on the way" test $killed -ge 1
 check "it goes on" exits 0 fail-back "$GROUP"

@@ -1117,6 +1117,13 @@ static void test_fork(void **state)
 	told(own, &end, &model);
 	back_says(own, ", in use: its source has not ended");
 	assert_null(strstr(said, "unknown"));
+	assert_int_equal(sim_connect(&b), 0);
+	sim_begin(&b, true);
+	assert_true(sim_add(&b, REPAGENT_REC_SHUTDOWN, 0, 0, 0));
+	assert_int_equal(sim_send(&b), 0);
+	back_says(own, ", in use");
+	assert_int_equal(sim_flush(&b), 0);
+	back_says(own, ", at rest");
 }
 
 /* A file of what has changed that is not what was written, or of a journal that was damaged, is worth nothing. */

@@ -7,7 +7,8 @@
  *
  * A volume of the second kind was, byte for byte, what the hub had at the position behind `has`, and all that was written to it since
  * is in its write-intent map, if that still rests on what is behind `had`: bits are cleared on the strength of a later
- * acknowledgement alone, and then the map says so (Documentation/map.md, D).
+ * acknowledgement alone, and then the map says so (Documentation/map.md, D). The file goes when the hub has acknowledged something
+ * of the group's next life.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -113,20 +114,43 @@ bool back_note(const struct back_volume *v, const char *dir, const char *group)
 	return write_file(&b, anew) && !rename(anew, path);
 }
 
-/**
- * back_unfinished - is there a volume that has neither what it had nor what it is to have?
- * @b: what is noted
- *
- * Return: the first, or NULL.
- */
-const struct back_volume *back_unfinished(const struct back *b)
+static const struct back_volume *find(const struct back *b, const char *volume)
 {
 	const struct back_volume *v;
 
 	for (v = b->volume; v < b->volume + b->nr; v++)
-		if (!v->ended)
+		if (!strcmp(v->name, volume))
 			return v;
 	return NULL;
+}
+
+/**
+ * back_ended - is a volume what the hub had, and not what it was, or half of each?
+ * @b: what is noted
+ * @volume: its name
+ *
+ * Return: also true if nothing is noted at all.
+ */
+bool back_ended(const struct back *b, const char *volume)
+{
+	const struct back_volume *v = find(b, volume);
+
+	return !b->nr || (v && v->ended);
+}
+
+/**
+ * back_forget - the hub takes what this host sends, and what was noted is over
+ * @b: what is noted
+ * @dir: of the file
+ * @group: its name
+ */
+void back_forget(struct back *b, const char *dir, const char *group)
+{
+	char path[PATH_BYTES];
+
+	if (b->nr && dir && path_of(path, dir, group, "") && unlink(path) && errno != ENOENT)
+		log_warn("%s: %s", path, strerror(errno));
+	b->nr = 0;
 }
 
 /**
@@ -138,11 +162,8 @@ const struct back_volume *back_unfinished(const struct back *b)
  */
 bool back_rests(const struct back *b, const struct repagent_volume_info *v, uint64_t incarnation, uint64_t seq)
 {
-	const struct back_volume *n;
+	const struct back_volume *n = find(b, v->name);
 
-	for (n = b->volume; n < b->volume + b->nr; n++)
-		if (!strcmp(n->name, v->name))
-			return n->ended && v->map_incarnation == n->had_incarnation && v->map_seq <= n->had_seq &&
-			       n->has_incarnation == incarnation && n->has_seq == seq;
-	return false;
+	return n && n->ended && v->map_incarnation == n->had_incarnation && v->map_seq <= n->had_seq &&
+	       n->has_incarnation == incarnation && n->has_seq == seq;
 }

@@ -28,7 +28,8 @@ struct back {
 
 void back_load(struct back *b, const char *dir, const char *group);
 bool back_note(const struct back_volume *v, const char *dir, const char *group);
-const struct back_volume *back_unfinished(const struct back *b);
+bool back_ended(const struct back *b, const char *volume);
+void back_forget(struct back *b, const char *dir, const char *group);
 bool back_rests(const struct back *b, const struct repagent_volume_info *v, uint64_t incarnation, uint64_t seq);
 
 #endif /* REPAGENT_BACK_H */

@@ -851,6 +851,8 @@ static int acknowledge(struct logtap *l)
 		log_err("the kernel will not have record %" PRIu64 " acknowledged: %s", l->durable, strerror(-r));
 	else
 		l->pause = l->cfg->retry_min;
+	if (r >= 0)
+		back_forget(&l->back, l->cfg->state_dir, l->cfg->group);
 	return r;
 }
 
@@ -1189,17 +1191,21 @@ static void logtap_accept(struct tap *tap)
 static bool logtap_rejoin(struct tap *tap, uint64_t generation, const char **why)
 {
 	struct logtap *l = to_logtap(tap);
+	const struct repagent_volume_info *v;
 	struct back back;
+	unsigned int i;
 
 	if (tap->connected) {
 		*why = "the hub takes the stream already";
 		return false;
 	}
 	back_load(&back, l->cfg->state_dir, l->cfg->group);
-	if (back_unfinished(&back)) {
-		snprintf(l->refused, sizeof(l->refused), "volume %s is half of what it was and half of what the hub has: repctl fail-back %s --finish. "
-			 "If it got all of that in another way: rm %s/%s.back", back_unfinished(&back)->name, l->cfg->group,
-			 l->cfg->state_dir, l->cfg->group);
+	for (i = 0; i < REPAGENT_MAX_VOLUMES; i++) {
+		v = &l->stream->volume[i].info;
+		if (!v->id || back_ended(&back, v->name))
+			continue;
+		snprintf(l->refused, sizeof(l->refused), "volume %s is not yet what the hub has, though it was to be: repctl fail-back %s --finish. "
+			 "If it got that in another way: rm %s/%s.back", v->name, l->cfg->group, l->cfg->state_dir, l->cfg->group);
 		*why = l->refused;
 		return false;
 	}
