@@ -337,7 +337,8 @@ dkms-remove:
 ##: fuzz-NAME        one libFuzzer target of tests/fuzz, for FUZZ_SECONDS (60): control, frame, hub, map, nbd
 ##: check-hub        rephub: power cuts of it, dependent writes, flipped bytes, an hour of views (HUB_SEED, HUB_CUTS=100,
 ##:                  HUB_WRITES, HUB_POINTS, HUB_SECONDS, HUB_FLIPS); and in a VM a cut line, and one that loses packets
-##: check-recovery   a fail-over VM's disk: a hundred kills of its daemon, thirty of the hub; a database's history at twenty points
+##: check-recovery   a fail-over VM's disk: a hundred kills of its daemon, thirty of the hub; a database's history at twenty points;
+##:                  the way back of 20 GiB of which 1 GiB has changed, with twenty kills
 ##: check-model      the random model of the write-intent map, for MODEL_SECONDS (600), with MODEL_SEED if given
 ##: check-resync     what it costs to resynchronise 10 GiB that the hub has
 ##: check-mutants    whether the tests find bugs that are planted, one by one

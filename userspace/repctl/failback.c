@@ -336,61 +336,82 @@ static int open_there(struct work *w, struct volume *v, struct pull *p, bool *al
 	return EXIT_FINE;
 }
 
-static int first_pass(struct work *w, struct volume *v)
+/*
+ * struct pass - the first one
+ * @dirty:	is compared
+ * @what:	is copied: what has changed and is not dirty; and, once that was compared, what differs
+ */
+struct pass {
+	struct pull p;
+	struct spans dirty, changed, what;
+};
+
+/* What may differ. */
+static int gather(struct work *w, struct volume *v, struct pass *x)
 {
-	struct spans dirty = { 0 }, changed = { 0 }, what = { 0 };
-	char error[PULL_ERROR_MAX], a[HUMAN_MAX], b[HUMAN_MAX], c[HUMAN_MAX];
-	struct json_object *ignored;
-	struct pull p = { 0 };
+	char error[PULL_ERROR_MAX];
 	bool all = false;
 	int status;
 
+	status = add_unsent(w, v, &x->dirty);
+	if (!status)
+		status = add_dirty(v, &x->dirty);
+	if (!status)
+		status = open_there(w, v, &x->p, &all);
+	if (!status)
+		status = check(w, v, &x->p);
+	if (status)
+		return status;
+	if (all)
+		x->dirty.nr = 0;
+	if (all && !spans_add(&x->dirty, 0, v->disk.size))
+		return fail("out of memory");
+	if (!all && !pull_changed(&x->p, &x->changed, error))
+		return fail("volume %s: %s", v->name, error);
+	spans_tidy(&x->dirty, PULL_ALIGN, v->disk.size);
+	spans_tidy(&x->changed, PULL_ALIGN, v->disk.size);
+	return spans_without(&x->changed, &x->dirty, &x->what) ? EXIT_FINE : fail("out of memory");
+}
+
+static int compare(struct work *w, struct volume *v, struct pass *x)
+{
+	char error[PULL_ERROR_MAX], a[HUMAN_MAX], b[HUMAN_MAX];
+
+	v->disk.all = spans_bytes(&x->dirty);
+	remark("%s: %s may differ as this host knows, and %s have changed at the hub, up to %s.", v->name, human_size(a, v->disk.all),
+	       human_size(b, spans_bytes(&x->changed)), x->p.at);
+	if (pull_differing(&x->p, &w->hub, v->name, &v->disk, &x->dirty, &x->what, error))
+		return EXIT_FINE;
+	return fail("volume %s: %s\nType this again: it goes on", v->name, error);
+}
+
+static int first_pass(struct work *w, struct volume *v)
+{
+	struct json_object *ignored = NULL;
+	struct pass x = { 0 };
+	char a[HUMAN_MAX];
+	int status;
+
 	begin_pass(v);
-	status = add_unsent(w, v, &dirty);
+	status = open_disk(v);
 	if (!status)
-		status = add_dirty(v, &dirty);
-	if (!status)
-		status = open_there(w, v, &p, &all);
-	if (!status)
-		status = check(w, v, &p);
-	if (!status && all) {
-		dirty.nr = 0;
-		if (!spans_add(&dirty, 0, v->disk.size))
-			status = fail("out of memory");
-	} else if (!status && !pull_changed(&p, &changed, error)) {
-		status = fail("volume %s: %s", v->name, error);
-	}
-	if (!status)
-		status = open_disk(v);
+		status = gather(w, v, &x);
 	if (!status)
 		status = call(w, v, "begin-back", NULL, NULL, 0, &ignored);
-	if (!status) {
-		json_object_put(ignored);
-		spans_tidy(&dirty, PULL_ALIGN, v->disk.size);
-		spans_tidy(&changed, PULL_ALIGN, v->disk.size);
-		if (!spans_without(&changed, &dirty, &what))
-			status = fail("out of memory");
-	}
-	if (!status) {
-		v->disk.all = spans_bytes(&dirty) + spans_bytes(&what);
-		remark("%s: %s are dirty here, and %s have changed at the hub; to %s.", v->name, human_size(a, spans_bytes(&dirty)),
-		       human_size(b, spans_bytes(&changed)), p.at);
-		/* What is compared counts twice where it differs. */
-		v->disk.all -= spans_bytes(&what);
-		if (!pull_differing(&p, &w->hub, v->name, &v->disk, &dirty, &what, error))
-			status = fail("volume %s: %s\nType this again: it goes on", v->name, error);
-	}
 	if (!status)
-		status = copy(v, &p, &what);
+		status = compare(w, v, &x);
+	if (!status)
+		status = copy(v, &x.p, &x.what);
 	if (!status) {
-		snprintf(v->at, sizeof(v->at), "%s", p.at);
-		remark("%s%s: %s copied (%" PRIu64 " bytes).", isatty(STDOUT_FILENO) ? "\r\033[K" : "", v->name, human_size(c, v->disk.moved),
+		snprintf(v->at, sizeof(v->at), "%s", x.p.at);
+		remark("%s%s: %s copied (%" PRIu64 " bytes).", isatty(STDOUT_FILENO) ? "\r\033[K" : "", v->name, human_size(a, v->disk.moved),
 		       v->disk.moved);
 	}
-	pull_close(&p);
-	spans_free(&dirty);
-	spans_free(&changed);
-	spans_free(&what);
+	json_object_put(ignored);
+	pull_close(&x.p);
+	spans_free(&x.dirty);
+	spans_free(&x.changed);
+	spans_free(&x.what);
 	return status;
 }
 
