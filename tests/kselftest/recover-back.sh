@@ -12,10 +12,10 @@ plan 34
 for program in rephub rephubctl repctl nbdcopy; do
 	[ -n "$(command -v $program)" ] || ktap_skip_all "no $program"
 done
-MIB=88 CHANGES=12 REGION=64 KILLS=3
+MIB=88 CHANGES=12 REGION=64 KILLS=3 PIECE=3
 if [ -n "${TEST_LONG:-}" ]; then
-	MIB=20480 CHANGES=1024 REGION=1024 KILLS=20
-	mount -o remount,size=3300m "$TMP" || die "no room"
+	MIB=20480 CHANGES=1024 REGION=1024 KILLS=20 PIECE=16
+	mount -o remount,size=3800m "$TMP" || die "no room"
 fi
 ctl() {
 	rephubctl --dir "$HUB" "$@"
@@ -131,7 +131,7 @@ before=$(sectors_written "$ORIGIN")
 for ((i = 0; i < KILLS; i++)); do
 	written=$(sectors_written "$ORIGIN")
 	start_writer back repctl fail-back "$GROUP"
-	must_wait_for 60 written_past $((written + (1 + RANDOM % 4) * 2048))
+	must_wait_for 300 written_past $((written + (1 + RANDOM % PIECE) * 2048))
 	! is_alive "${WRITERS[back]}" || ((++killed))
 	end_process "${WRITERS[back]}"
 	[ $i != 0 ] || check "half of a disk does not rejoin" exits 1 rejoin "$GROUP" 2
