@@ -475,6 +475,16 @@ const struct fork *fork_find(const struct group *g, uint64_t incarnation, uint64
 
 /* ---- folding ------------------------------------------------------------- */
 
+static bool is_gone(struct group *g, const struct fork *f)
+{
+	bool gone;
+
+	pthread_mutex_lock(&g->lock);
+	gone = f->gone;
+	pthread_mutex_unlock(&g->lock);
+	return gone;
+}
+
 /* What goes from the journal is added to one fork, durably. Return 0 or a positive errno. */
 static int note(struct group *g, struct fork *f, struct segment *const *segment, size_t nr)
 {
@@ -529,7 +539,7 @@ int forks_fold(struct group *g, struct segment *const *segment, size_t nr, char 
 	f = SLIST_FIRST(&g->forks);
 	pthread_mutex_unlock(&g->lock);
 	for (; f && !err; f = SLIST_NEXT(f, link))
-		if (!f->gone)
+		if (!is_gone(g, f))
 			err = note(g, f, segment, nr);
 	if (err)
 		snprintf(error, SEGMENT_ERROR_MAX, "what has changed since a fail-over cannot be noted: %s", strerror(err));
