@@ -58,17 +58,6 @@ static bool collect(const struct group *g, unsigned int slot, uint64_t id, struc
 	return true;
 }
 
-static bool copy(const struct extents *from, struct extents *x)
-{
-	const struct extent *e;
-	uint64_t at = 0;
-
-	for (; (e = extents_find(from, at)); at = e->end)
-		if (!extents_put(x, e->start, e->end, 0))
-			return false;
-	return true;
-}
-
 /*
  * Those of a volume since a point; or, with a + behind it, since a position of who knows what he wrote behind that, and which may be
  * folded. The group is locked. Return 0 or a positive errno.
@@ -91,7 +80,7 @@ static int since(const struct group *g, unsigned int slot, const char *what, str
 			snprintf(reason, HUB_REASON_MAX, "%.64s: it is older than what is kept", point);
 		return ENOENT;
 	}
-	ok = f ? copy(&f->changed[slot], x) && fork_collect(f, g->segment, g->nr_segments, slot, x) : collect(g, slot, id, x);
+	ok = f ? extents_add(x, &f->changed[slot], 0) && fork_collect(f, g->segment, g->nr_segments, slot, x) : collect(g, slot, id, x);
 	if (!ok)
 		snprintf(reason, HUB_REASON_MAX, "out of memory");
 	return ok ? 0 : ENOMEM;

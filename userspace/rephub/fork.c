@@ -102,17 +102,6 @@ static bool confine(struct extents *x)
 	return ok;
 }
 
-static bool add_all(struct extents *to, const struct extents *from)
-{
-	const struct extent *e;
-	uint64_t at = 0;
-
-	for (; (e = extents_find(from, at)); at = e->end)
-		if (!extents_put(to, e->start, e->end, 0))
-			return false;
-	return true;
-}
-
 /**
  * fork_collect - what some segments say has changed
  * @f: since this fail-over's point
@@ -501,7 +490,7 @@ static int note(struct group *g, struct fork *f, struct segment *const *segment,
 	}
 	pthread_mutex_lock(&g->lock);
 	for (i = 0; ok && any && i < REPAGENT_MAX_VOLUMES; i++)
-		ok = !x[i].nr || (add_all(&f->changed[i], &x[i]) && confine(&f->changed[i]));
+		ok = !x[i].nr || (extents_add(&f->changed[i], &x[i], 0) && confine(&f->changed[i]));
 	if (ok && any)
 		b = encode(g, f, &size);
 	pthread_mutex_unlock(&g->lock);
