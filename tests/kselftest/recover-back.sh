@@ -66,9 +66,6 @@ same_as_hub() {
 is_home() {
 	is_synced "$NAME"
 }
-few_records() { # MOST: since the volume was created
-	read_status "$NAME" && note "${ST[last]} records" && [ "${ST[last]}" -le "$1" ]
-}
 create() {
 	create_volume "$NAME" "$ORIGIN" "$GROUP" v0 meta "$META" region $REGION ring 8
 }
