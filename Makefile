@@ -88,7 +88,7 @@ reader_needs      := libsystemd devmapper
 # The command line; what is dirty it learns as the reader does.
 repctl_objects    := $(call objects,userspace/repctl/*.c userspace/common/*.c userspace/reader/volumes.c)
 repctl_main       := $(filter %/repctl/main.o,$(repctl_objects))
-repctl_needs      := $(common_needs)
+repctl_needs      := libnbd gnutls $(common_needs)
 
 # The hub: its engine, and the NBD server in front of it.
 rephub_objects    := $(call objects,userspace/rephub/*.c userspace/common/*.c userspace/reader/access.c \
@@ -118,7 +118,7 @@ repctl: $(if $(repctl_main),$(BUILD)/bin/repctl)
 rephub: $(if $(rephub_main),$(BUILD)/bin/rephub)
 rephubctl: $(if $(rephubctl_main),$(BUILD)/bin/rephubctl)
 tools: $(tools:%=$(BUILD)/bin/tests/%) $(nbd_tools:%=$(BUILD)/bin/tests/%) $(BUILD)/bin/tests/pullhub $(BUILD)/bin/tests/hubbench \
-	$(BUILD)/bin/tests/cutshim.so
+	$(BUILD)/bin/tests/hubcut $(BUILD)/bin/tests/cutshim.so
 unit: $(units:%=$(BUILD)/bin/tests/unit/%)
 model: $(BUILD)/bin/tests/model/test-map
 faults: $(BUILD)/bin/tests/umlfaults
@@ -163,6 +163,10 @@ $(obj)/tests/pullhub/pullhub.o: | $(obj)/have-libnbd
 # It has the agent in it, as the unit tests have.
 $(BUILD)/bin/tests/hubbench: $(obj)/tests/bench/hubbench.o $(obj)/unit.a $(obj)/repagentd.a $(obj)/tools.a
 	$(link) $$(pkg-config --libs cmocka $(repagentd_needs))
+
+$(BUILD)/bin/tests/hubcut: $(obj)/tests/shim/hubcut.o $(obj)/tests/unit/cutdir.o
+	$(link) $$(pkg-config --libs cmocka)
+$(obj)/tests/shim/hubcut.o: | $(obj)/have-cmocka
 
 # It stands before what a program under test calls, so that no flag of a sanitizer is for it.
 $(BUILD)/bin/tests/cutshim.so: tests/shim/cutshim.c tests/unit/cutdir.h
@@ -236,7 +240,7 @@ $(obj)/have-libaio:
 
 -include $(patsubst %.o,%.d,$(repagentd_objects) $(nbdserver_objects) $(reader_objects) $(repctl_objects) \
 	$(rephub_objects) $(rephubctl_objects) $(tool_objects) $(model_objects) \
-	$(faults_objects) $(nbd_tools:%=$(obj)/tests/nbdserver/%.o) $(obj)/tests/pullhub/pullhub.o $(obj)/tests/bench/hubbench.o \
+	$(faults_objects) $(nbd_tools:%=$(obj)/tests/nbdserver/%.o) $(obj)/tests/pullhub/pullhub.o $(obj)/tests/bench/hubbench.o $(obj)/tests/shim/hubcut.o \
 	$(tools:%=$(obj)/tests/tools/%.o) $(units:%=$(obj)/tests/unit/%.o) $(unit_objects) \
 	$(fuzzers:%=$(obj)/tests/fuzz/%.o))
 
@@ -335,9 +339,10 @@ dkms-remove:
 ##: check-debug      the tests on a kernel that checks itself, which is built first
 ##: check-uml        fault runs under User-Mode Linux 7.2, which is built first: UML_RUNS of them, within UML_SECONDS; UML_SEED repeats one
 ##: fuzz-NAME        one libFuzzer target of tests/fuzz, for FUZZ_SECONDS (60): control, frame, hub, map, nbd
-##: check-hub        rephub: power cuts of it, dependent writes, flipped bytes, an hour of views (HUB_SEED, HUB_CUTS=100,
-##:                  HUB_WRITES, HUB_POINTS, HUB_SECONDS, HUB_FLIPS); and in a VM a cut line, and one that loses packets
-##: check-recovery   a fail-over VM's disk: a hundred kills of its daemon, thirty of the hub; a database's history at twenty points
+##: check-hub        rephub: power cuts of it, kills in the midst of commit and rollback, dependent writes, flipped bytes, an hour of views
+##:                  (HUB_SEED, HUB_CUTS=100, HUB_KILLS=100, HUB_WRITES, HUB_POINTS, HUB_SECONDS, HUB_FLIPS); and in a VM a cut line, and one that loses packets
+##: check-recovery   a fail-over VM's disk: a hundred kills of its daemon, thirty of the hub; a database's history at twenty points;
+##:                  the way back of 20 GiB of which 1 GiB has changed, with twenty kills
 ##: check-model      the random model of the write-intent map, for MODEL_SECONDS (600), with MODEL_SEED if given
 ##: check-resync     what it costs to resynchronise 10 GiB that the hub has
 ##: check-mutants    whether the tests find bugs that are planted, one by one
@@ -383,7 +388,7 @@ check-debug:
 
 check-hub: packages
 	+$(MAKE) --no-print-directory all
-	tests/check-hub $(foreach o,SEED CUTS WRITES POINTS SECONDS FLIPS,$(if $(HUB_$o),--$(shell echo $o | tr A-Z a-z) $(HUB_$o)))
+	tests/check-hub $(foreach o,SEED CUTS KILLS WRITES POINTS SECONDS FLIPS,$(if $(HUB_$o),--$(shell echo $o | tr A-Z a-z) $(HUB_$o)))
 	tests/run-suite --long -t hub-outage -t hub-lag
 
 check-recovery: packages

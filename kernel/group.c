@@ -363,6 +363,7 @@ static int get_volume(struct rep_group *g, struct repagent_volume_info *info)
 		info->map_incarnation = v->map_incarnation;
 		info->map_seq = v->map_seq;
 	}
+	info->map_error = -rep_map_error(v->map);
 	if (busy < g->ring.head &&
 	    g->ring.slots[busy & (g->ring.nr_slots - 1)].volume == v->id)
 		info->busy_seq = busy;

@@ -55,7 +55,7 @@ MODULE_PARM_DESC(map_clear_ms,
 
 #define LOG_BATCH	8		/* log sectors of a commit */
 #define IO_SECTORS	128U		/* of a write of bits; one buffer */
-#define CHUNK		1024U		/* regions that are looked at, or set, under the lock */
+#define CHUNK		1024U		/* regions, or words of them, that are looked at under the lock */
 #define BOOT_SLACK	60		/* s by which the clock of a boot may be set */
 
 struct rep_map {
@@ -194,7 +194,10 @@ static int write_super(struct rep_map *m, u32 flags)
 	return err;
 }
 
-/* Write the bits sectors that have changed, neighbours together. */
+/*
+ * Write the bits sectors that have changed. One write takes what lies between them, up to a
+ * buffer: it is there as it was already, and costs less than the writes that it spares.
+ */
 static int write_bits(struct rep_map *m)
 {
 	struct rep_group *g = m->v->group;
@@ -206,8 +209,7 @@ static int write_bits(struct rep_map *m)
 		first = find_next_bit(m->changed, m->nr_bits, first);
 		if (first >= m->nr_bits)
 			return 0;
-		last = find_next_zero_bit(m->changed, m->nr_bits, first);
-		last = min(last, first + IO_SECTORS);
+		last = find_last_bit(m->changed, min(m->nr_bits, first + IO_SECTORS)) + 1;
 		for (i = first; i < last; i++) {
 			struct repagent_map_bits *b = (void *)m->buffer +
 						      ((i - first) << SECTOR_SHIFT);
@@ -1241,29 +1243,38 @@ static void collect(struct rep_volume *v, struct rep_dirty *lacks)
 	}
 }
 
-/* The regions of @lacks are those that are set. @changed gets what differs. */
+/*
+ * The regions of @lacks are those that are set. @changed gets what differs. Nothing
+ * is written to the volume, and io_lock is held, so that nobody sets any meanwhile; the
+ * lock is for the group's other volumes to go on between the steps.
+ */
 static void set_only(struct rep_map *m, struct rep_dirty *lacks)
 {
+	u32 words = BITS_TO_LONGS(m->nr_regions), first, i = 0, stop;
 	struct rep_group *g = m->v->group;
 	sector_t at = 0, n;
-	u32 first, i;
 
+	lockdep_assert_held(&m->io_lock);
 	for (; (at = rep_dirty_run(lacks, at, &n)) < lacks->sectors; at += n) {
 		first = region_of(m, at);
 		bitmap_set(m->pend, first, region_of(m, at + n - 1) - first + 1);
 	}
-	spin_lock_irq(&g->lock);
-	for (i = 0; i < BITS_TO_LONGS(m->nr_regions); i++) {
-		unsigned long differ = m->set[i] ^ m->pend[i];
+	while (i < words) {
+		stop = min(words - i, CHUNK) + i;
+		spin_lock_irq(&g->lock);
+		for (; i < stop; i++) {
+			unsigned long differ = m->set[i] ^ m->pend[i];
 
-		if (!differ)
-			continue;
-		first = i * BITS_PER_LONG;
-		note_changed(m, first, min_t(u32, BITS_PER_LONG, m->nr_regions - first));
-		m->set[i] = m->pend[i];
-		m->nr_set = m->nr_set - hweight_long(m->set[i] ^ differ) + hweight_long(m->set[i]);
+			if (!differ)
+				continue;
+			first = i * BITS_PER_LONG;
+			note_changed(m, first, min_t(u32, BITS_PER_LONG, m->nr_regions - first));
+			m->nr_set += hweight_long(m->pend[i]) - hweight_long(m->set[i]);
+			m->set[i] = m->pend[i];
+		}
+		spin_unlock_irq(&g->lock);
+		cond_resched();
 	}
-	spin_unlock_irq(&g->lock);
 	bitmap_zero(m->pend, m->nr_regions);
 }
 

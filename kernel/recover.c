@@ -68,6 +68,7 @@ struct rec_volume {
 
 	unsigned long		opened;		/* bit 0: by the daemon */
 	struct mutex		consumer_lock;	/* guards ring.acked, with lock: nothing is acknowledged that is being answered */
+	u64			voided;		/* consumer_lock: changes up to it are durable */
 
 	spinlock_t		lock;		/* guards all from here to timeout */
 	struct rep_ring		ring;
@@ -78,7 +79,6 @@ struct rec_volume {
 	bool			requeue;	/* a noflush suspend: nothing may wait here */
 	u64			sectors;
 	u64			failed;		/* requests that ended with an error */
-	u64			voided;		/* changes up to it are durable */
 	u64			hub;		/* whose disk it is; 0: not known yet */
 	unsigned int		timeout;	/* s; 0: none */
 
@@ -173,20 +173,25 @@ static void retire(struct rec_volume *v, struct rec_io *io)
 /*
  * A flush, or a write with FUA, succeeded: the changes that were answered before it
  * are durable. They must not be sent again: while they are, the hub would have what
- * was there before. Under rec_volume.lock and consumer_lock.
+ * was there before. Under consumer_lock alone, for they may be many: what has been
+ * taken for its answer stays so, and nobody else has its slot before it is acknowledged.
  */
 static void void_durable(struct rec_volume *v, const struct rec_io *io)
 {
 	struct rep_ring *r = &v->ring;
 	u64 seq, last = io->rec.seq - !(io->flags & REPAGENT_REC_FUA);
 
+	lockdep_assert_held(&v->consumer_lock);
 	if (io->type != REPAGENT_RECOVER_FLUSH && !(io->flags & REPAGENT_REC_FUA))
 		return;
-	for (seq = max(v->voided, r->acked) + 1; seq <= last; seq++)
-		if (!*io_of(v, seq) && rep_ring_is_committed(r, seq))
+	for (seq = max(v->voided, r->acked) + 1; seq <= last; seq++) {
+		if (!READ_ONCE(*io_of(v, seq)) && rep_ring_is_committed(r, seq))
 			/* pairs with the daemon's load-acquire */
 			smp_store_release(&r->slots[seq & (r->nr_slots - 1)].commit,
 					  REPAGENT_SLOT_WORD(seq, REPAGENT_SLOT_VOID));
+		if (!(seq % 4096))
+			cond_resched();
+	}
 	v->voided = max(v->voided, last);
 }
 
@@ -533,13 +538,13 @@ static int answer_one(struct rec_volume *v, const struct repagent_recover_done *
 		return err;
 	if (io->type == REPAGENT_RECOVER_READ && !d->error)
 		err = d->len == bio_of(io)->bi_iter.bi_size ? copy_answer(bio_of(io), d->data) : -EINVAL;
+	if (!err && !d->error)
+		void_durable(v, io);
 	spin_lock_irq(&v->lock);
 	if (err) {
 		*io_of(v, d->seq) = io;
 		v->waiting++;
 	} else {
-		if (!d->error)
-			void_durable(v, io);
 		retire(v, io);
 		v->failed += !!d->error;
 	}

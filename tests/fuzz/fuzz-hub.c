@@ -154,7 +154,7 @@ static void put32(uint8_t *p, uint32_t v)
 static void fuzz_index(const uint8_t *data, size_t size)
 {
 	static const struct replay nothing;
-	static uint8_t file[4 * SEGMENT_HEADER], payload[REPAGENT_MAX_RECORD], scratch[2 * FRAME_MAX];
+	static uint8_t file[4 * SEGMENT_HEADER], payload[REPAGENT_MAX_RECORD], scratch[FRAME_BODY_MAX];
 	const uint64_t magic = INDEX_MAGIC, range[2] = { SESSION_SIZE, SESSION_SIZE + 4096 };
 	uint32_t nr[3], i, crc;
 	struct segment *s;

@@ -3,12 +3,13 @@
 #
 # A line of 4 Mbit/s with a round trip of 20 ms, half of it used, then with one packet in a hundred lost: the oldest write
 # that the hub lacks is young. (Of a line that loses so much, one TCP connection with Linux's default congestion control gets
-# some 0.5 MB/s, however wide the line is.)
+# some 0.5 MB/s, however wide the line is. With --congestion bbr it gets what there is, but not in an emulated VM, whose timers
+# come late: so of that it is only seen that it is asked for.)
 
 # shellcheck source=tests/kselftest/lib.sh
 . ./lib.sh
 
-plan 7
+plan 9
 samples=60
 [ -z "${TEST_LONG:-}" ] || samples=300
 for program in rephub repctl nbdinfo tc python3; do
@@ -66,4 +67,14 @@ lag_is_small "20 ms, 1 % lost"
 end_writer oracle TERM
 check "no write failed" test $? -eq 0
 check "nothing was ever dropped" status_is "$NAME" capture=stream
+if modprobe -q tcp_bbr; then
+	tc qdisc del dev lo root
+	kill_daemon
+	start_daemon --state-dir "$TMP/state" --congestion bbr
+	check "with bbr: what was left comes" wait_for 60 is_synced "$NAME"
+	check "... by a connection that has it" grep -q '[[:space:]]bbr ' <(ss -tin dport = 10888)
+else
+	ktap_test_skip "with bbr: what was left comes" "no tcp_bbr"
+	ktap_test_skip "... by a connection that has it" "no tcp_bbr"
+fi
 ktap_finished

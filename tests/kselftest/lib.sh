@@ -656,6 +656,7 @@ HUB=''     # folder of the images, one for each volume
 HUB_URI='' # for the daemon
 HUB_KIND='' HUB_SOCKET=''
 declare -a HUB_PIDS=() HUB_ARGS=()
+HUB_CUT='' # not empty: rephub's power can be cut
 
 hub_image() { # VOLUME MIB
 	HUB=$TMP/hub
@@ -734,13 +735,13 @@ start_hub() { # KIND [ARGUMENT...]: nbdkit (options, then filters' parameters be
 	rephub)
 		HUB=${HUB:-$TMP/hub}
 		HUB_URI="rephub+unix:///?socket=$HUB_SOCKET"
-		rephub --dir "$HUB" --listen "$HUB_SOCKET" "$@" >> "$TMP/hub.log" 2>&1 &
+		${HUB_CUT:+hubcut "$HUB" "$TMP/hub.cut" $RANDOM} rephub --dir "$HUB" --listen "$HUB_SOCKET" "$@" >> "$TMP/hub.log" 2>&1 &
 		HUB_PIDS+=($!) ;;
 	*)
 		die "unknown kind of hub $HUB_KIND" ;;
 	esac
 	defer kill_hub
-	must_wait_for 20 hub_listens
+	must_wait_for 60 hub_listens
 }
 
 hub_view() { # VOLUME POINT FILE: of $GROUP, from a rephub
@@ -757,6 +758,22 @@ kill_hub() { # -9
 		signal_tree KILL "$pid" # nbd-server forks for each connection
 		end_process "$pid"
 	done
+	HUB_PIDS=()
+	rm -f "$HUB_SOCKET"*
+}
+
+# From the next start on. $HUB becomes a file system of its own.
+prepare_hub_cuts() {
+	mkdir -p "$HUB"
+	mount -t tmpfs -o size=512m none "$HUB" || die "cannot mount a tmpfs for the hub"
+	defer umount "$HUB"
+	HUB_CUT=1
+}
+
+# It ends, and of what it has not synced any part may be gone.
+cut_hub() {
+	kill -USR2 "${HUB_PIDS[0]}"
+	wait "${HUB_PIDS[0]}" || die "the power of rephub cannot be cut: $(tail -n 1 "$TMP/hub.log")"
 	HUB_PIDS=()
 	rm -f "$HUB_SOCKET"*
 }

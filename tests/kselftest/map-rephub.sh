@@ -3,18 +3,20 @@
 #
 # A write-intent map, and a rephub that has or has not what it rests on. After a clean stop, and after one more without
 # the hub, just what the hub lacks is read; after a hub was set back behind what the map takes for granted all is read again,
-# and the map is not believed.
+# and the map is not believed. Of a map that cannot be written both sides tell, until it can again.
 
 # shellcheck source=tests/kselftest/lib.sh
 . ./lib.sh
 
-plan 13
-for program in rephub nbdcopy; do
+plan 21
+for program in rephub rephubctl repctl nbdcopy; do
 	[ -n "$(command -v $program)" ] || ktap_skip_all "no $program"
 done
 modprobe dm-repagent || die "no module"
 make_origin BACKING loop 32
-make_origin META loop 1
+make_origin STORE loop 1
+create_dm "$PREFIX-meta" "0 2048 linear $STORE 0"
+META=$(dev "$PREFIX-meta")
 # Made anew for each boot, as logical volumes are: with it begins the count of what is written to it.
 ORIGIN=$(dev "$PREFIX-disk")
 create_dm "$PREFIX-disk" "0 65536 linear $BACKING 0"
@@ -101,6 +103,34 @@ check "that the hub was set back is noticed" wait_for 20 daemon_says 'read again
 check "all is read" wait_for 60 status_past "$NAME" last 32
 wait_synced 60 "$NAME"
 check "the view is the disk" view_is_disk
+
+# The map's device fails, and heals.
+change_meta() { # TABLE
+	echo "$1" | dm load "$PREFIX-meta" || die "cannot change the meta device"
+	dm suspend --noflush --nolockfs "$PREFIX-meta"
+	dm resume "$PREFIX-meta"
+	# the map is written
+	dm suspend "$NAME"
+	dm resume "$NAME"
+}
+hub_says() { # PATTERN COMMAND
+	rephubctl --dir "$HUB" "$2" "$GROUP" | grep -q -- "$1"
+}
+status_says() { # PATTERN
+	repctl status "$GROUP" | grep -q -- "$1"
+}
+change_meta "0 2048 error"
+put 8000 64
+check "a map that cannot be written is told" status_is "$NAME" map=error
+check "... to the hub, among what happens, and why" wait_for 20 hub_says 'map-error .*v0: Input/output error' events
+check "... and of its volumes" hub_says '^v0: .*write-intent map' volumes
+check "... on the host" status_says 'v0: write-intent map cannot be written (Input/output error)'
+check "... and in the daemon's log" daemon_says 'write-intent map cannot be written'
+wait_synced 20 "$NAME"
+change_meta "0 2048 linear $STORE 0"
+check "that it can be again as well" wait_for 20 hub_says 'map-ok .*v0' events
+check_not "... of the hub's volumes" hub_says 'write-intent map' volumes
+check_not "... on the host" status_says 'write-intent map'
 kill -TERM "$DAEMON"
 wait "$DAEMON"
 check "the daemon stops when asked" test $? -eq 0

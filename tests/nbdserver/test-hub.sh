@@ -59,6 +59,7 @@ bad "--verify-every 'often'" 'expected a duration' --dir "$HUB" --verify-every o
 bad "--verify-rate 'fast'" 'expected a size such as' --dir "$HUB" --verify-rate fast
 bad "--when-full 'cry'" 'expected stop-ingest or drop-history' --dir "$HUB" --when-full cry
 bad "--reserve '1K'" 'from 1 MiB' --dir "$HUB" --reserve 1K
+bad "--cache 'much'" 'expected a size such as' --dir "$HUB" --cache much
 bad "--warn-full 'soon'" 'expected a duration' --dir "$HUB" --warn-full soon
 bad "--segment '1M'" 'from 4 MiB to 4 GiB' --dir "$HUB" --segment 1M
 bad "--allow 'a=g'" 'without --tls-cert-dir no client has a name' --dir "$HUB" --allow a=g

@@ -2,7 +2,7 @@
 /*
  * allocfail - one allocation of the kernel's after the other fails.
  *
- * Loads a table for a new device, resumes it, opens its group's character
+ * Loads a table for a new device, resumes it, opens its character
  * device and maps the ring, while the first allocation fails, then the second,
  * and so on, until nothing is left to fail.  Each time a step either succeeds,
  * or is refused for want of memory, and what was made is taken away again.  What
@@ -18,16 +18,19 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <unistd.h>
+#include <linux/dm-repagent.h>
+#include <linux/dm-repagent-recover.h>
 
 #include "libdmctl.h"
-#include "libring.h"
 #include "libtest.h"
 
 static const char usage[] =
-"usage: allocfail DEVICE GROUP SECTORS TARGET PARAMETERS\n"
+"usage: allocfail DEVICE NODE SECTORS TARGET PARAMETERS\n"
 "\n"
-"DEVICE is the name of the device to make, GROUP the group that its table names.\n";
+"DEVICE is the name of the device to make, NODE the path of the character device that comes with it.\n";
 
 /* The steps of a round in which an allocation may fail. */
 enum step { LOAD, RESUME, OPEN, NR_STEPS };
@@ -57,6 +60,32 @@ static bool end_fail_nth(void)
 	return atoi(left) == 0;
 }
 
+/* As who drains the ring does, whichever it is. */
+static int map_ring(const char *node, const char *target)
+{
+	bool recover = !strcmp(target, "rep-recover");
+	struct repagent_recover_info recovered;
+	struct repagent_info info;
+	int fd = open(node, O_RDWR | O_CLOEXEC), ret = 0;
+	size_t size;
+	void *map;
+
+	if (fd < 0)
+		return -errno;
+	if (recover ? ioctl(fd, REPAGENT_RECOVER_IOC_INFO, &recovered) : ioctl(fd, REPAGENT_IOC_INFO, &info))
+		ret = -errno;
+	if (!ret) {
+		size = recover ? recovered.map_size : info.map_size;
+		map = mmap(NULL, size, PROT_READ, MAP_SHARED, fd, 0);
+		if (map == MAP_FAILED)
+			ret = -errno;
+		else
+			munmap(map, size);
+	}
+	close(fd);
+	return ret;
+}
+
 static void must(int ret, const char *what)
 {
 	if (ret)
@@ -77,8 +106,6 @@ int main(int argc, char **argv)
 
 	for (int step = LOAD; step < NR_STEPS && !bad; step++) {
 		for (unsigned int n = 1; !bad; n++) {
-			struct ring ring;
-			const char *what = step_names[step];
 			bool loaded, failed = false;
 			int ret;
 
@@ -98,16 +125,14 @@ int main(int argc, char **argv)
 			}
 			if (!ret && step == OPEN) {
 				fail_nth(n);
-				ret = ring_open(&ring, argv[2], &what);
+				ret = map_ring(argv[2], argv[4]);
 				failed = end_fail_nth();
-				if (!ret)
-					ring_close(&ring);
 			}
 			rounds[step]++;
 			if (ret)
 				refused[step]++;
 			if (ret && (!failed || ret != -ENOMEM)) {
-				fprintf(stderr, "%s, allocation %u %s: %s\n", what, n,
+				fprintf(stderr, "%s, allocation %u %s: %s\n", step_names[step], n,
 					failed ? "failing" : "not failing", strerror(-ret));
 				bad = true;
 			}

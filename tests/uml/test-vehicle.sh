@@ -71,6 +71,22 @@ check 'modprobe finds the module' grep -q '^dm_repagent_mod ' "$tmp/out"
 run -- bash -c 'echo "WARNING: this is a test" > /dev/kmsg'
 check 'a warning of the kernel fails the run' is $status 99
 check 'and is shown' grep -q 'WARNING: this is a test' "$tmp/log"
+# Bugs that are none of ours, and what the kernel is to say of them. A lock's order is wrong before anything hangs.
+mkdir "$tmp/planted"
+cp tests/uml/planted/* "$tmp/planted/"
+env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL make -s -C build/uml/tree ARCH=um M="$tmp/planted" modules > "$tmp/log" 2>&1
+check 'a module with bugs is built' [ $? = 0 ]
+run -- insmod "$tmp/planted/planted.ko"
+check '... does nothing if not told to' is $status 0
+while IFS=: read -r bug says; do
+	run -- insmod "$tmp/planted/planted.ko" bug="$bug"
+	check "... bug=$bug fails the run" is $status 99
+	check "... and is shown: $says" grep -q "$says" "$tmp/log"
+done <<'TXT'
+sleep:BUG: sleeping function called from invalid context
+order:possible circular locking dependency detected
+list:list_del corruption
+TXT
 # what is printed goes to the host by another process, which has to have had its turn
 run -- bash -c 'echo before; until grep -q before /run/vm/output; do :; done; echo c > /proc/sysrq-trigger; sleep 1000'
 check 'a panic ends it' is $status 99

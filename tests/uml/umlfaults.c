@@ -32,6 +32,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "leaks.h"
 #include "scene.h"
 #include "trouble.h"
 #include "volumes.h"
@@ -272,6 +273,7 @@ static void prepare(void)
 	if (pthread_create(&thread, NULL, watch, NULL))
 		die("no thread");
 	trouble_prepare(opt.text_size, opt.not_in);
+	leaks_prepare(opt.text_size);
 }
 
 int main(int argc, char **argv)
@@ -296,6 +298,8 @@ int main(int argc, char **argv)
 		atomic_fetch_add(&progress, 1);
 		run();
 	}
+	if (!bad && leaks_find())
+		wrong("the module lost memory");
 #define TELL(name) printf(#name " %" PRIu64 "\n", sum.name)
 	TELL(runs);
 	TELL(lives);

@@ -13,6 +13,11 @@
 
 #define CUT_DIR_ENV	"CUT_DIR"	/* a directory: its file system is watched */
 #define CUT_LOG_ENV	"CUT_LOG"	/* a file, on another file system */
+/*
+ * A file that holds a uint64_t; may be left out. Each write, sync, and change of a directory takes one away from it, and the one
+ * that makes it 0 is not done: the program ends there. 0: nothing happens.
+ */
+#define CUT_FUSE_ENV	"CUT_FUSE"
 
 enum cut_what { CUT_CREATE, CUT_MKDIR, CUT_RENAME, CUT_UNLINK, CUT_WRITE, CUT_TRUNCATE, CUT_PUNCH, CUT_SYNC };
 

@@ -136,7 +136,8 @@ bool sim_add(struct simagent *a, unsigned int type, unsigned int volume, uint64_
 	static uint8_t payload[REPAGENT_MAX_RECORD];
 	bool data = type == REPAGENT_REC_WRITE || type == REPAGENT_REC_RESYNC || type == REPAGENT_REC_VERIFY;
 	struct frame_record r = { .type = (uint8_t)type, .volume = (uint16_t)(volume + 1), .seq = a->next,
-				  .sector = sector, .nr_sectors = nr, .time = a->next * 1000000000 };
+				  .sector = sector, .nr_sectors = nr, .time = a->next * 1000000000,
+				  .aux = type == REPAGENT_REC_MAP_ERROR ? EIO : 0 };
 
 	if (type == REPAGENT_REC_GAP || type == REPAGENT_REC_SHUTDOWN || type == REPAGENT_REC_CHECKPOINT)
 		r.volume = 0;

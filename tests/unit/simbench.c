@@ -75,23 +75,32 @@ void bench_end(pid_t *pid, int signo)
 }
 
 /**
+ * bench_listens - does somebody listen?
+ * @path: of the socket
+ */
+bool bench_listens(const char *path)
+{
+	struct sockaddr_un addr = { .sun_family = AF_UNIX };
+	int fd, r;
+
+	snprintf(addr.sun_path, sizeof(addr.sun_path), "%s", path);
+	fd = socket(AF_UNIX, SOCK_STREAM, 0);
+	r = connect(fd, (struct sockaddr *)&addr, sizeof(addr));
+	close(fd);
+	return !r;
+}
+
+/**
  * bench_await - wait until somebody listens
  * @path: of the socket
  */
 void bench_await(const char *path)
 {
-	struct sockaddr_un addr = { .sun_family = AF_UNIX };
-	int fd, i, r = -1;
+	int i;
 
-	snprintf(addr.sun_path, sizeof(addr.sun_path), "%s", path);
-	for (i = 0; i < 1000 && r < 0; i++) {
-		fd = socket(AF_UNIX, SOCK_STREAM, 0);
-		r = connect(fd, (struct sockaddr *)&addr, sizeof(addr));
-		close(fd);
-		if (r < 0)
-			usleep(10000);
-	}
-	assert_int_equal(r, 0);
+	for (i = 0; i < 1000 && !bench_listens(path); i++)
+		usleep(10000);
+	assert_true(bench_listens(path));
 }
 
 /**

@@ -50,6 +50,7 @@ extern char bench_dir[64];
 char *bench_path(char *buf, size_t size, const char *name);
 pid_t bench_run(char *const argv[]);
 void bench_end(pid_t *pid, int signo);
+bool bench_listens(const char *path);
 void bench_await(const char *path);
 void bench_image(const char *path, uint64_t size);
 void bench_start(struct bench *b);

@@ -118,6 +118,7 @@ static void test_errors(void **state)
 		{ "[group]\nepoch-records = 0\n", ":2:", "expected a number from 1" },
 		{ "[group]\nepoch-size = big\n", ":2:", "expected a size" },
 		{ "[group]\ncheckpoint-interval = often\n", ":2:", "expected a time from 0" },
+		{ "[group]\ncongestion = reno\n", ":2:", "expected system or bbr" },
 		{ "[group]\ncompress = gzip\n", ":2:", "expected no or zstd" },
 		{ "[group]\ntap = rephub://hub/vm0\n", ":2:", "no export" },
 		{ "[volume v]\ntap = rephub://hub\n", ":2:", "expected it in [group]" },

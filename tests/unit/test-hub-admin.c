@@ -15,40 +15,15 @@
 #include <unistd.h>
 #include <cmocka.h>
 
-#include "simagent.h"
+#include "hubfixture.h"
 
 #define SEGMENT	(1u << 20)
-
-static char *dir, why[HUB_REASON_MAX];
-static struct hub *hub;
-static struct simagent a;
 
 static int setup(void **state)
 {
 	(void)state;
-	srandom(11);
-	dir = sim_dir();
-	hub = sim_hub(dir, SEGMENT, 0);
-	sim_init(&a, hub, 0xa);
+	fixture_begin(11, SEGMENT, 0xa, 0xb);
 	return 0;
-}
-
-static int teardown(void **state)
-{
-	(void)state;
-	sim_disconnect(&a);
-	free(a.op);
-	hub_close(hub);
-	sim_remove(dir);
-	free(dir);
-	return 0;
-}
-
-static void reopen(void)
-{
-	sim_disconnect(&a);
-	hub_close(hub);
-	hub = a.hub = sim_hub(dir, SEGMENT, 0);
 }
 
 static void run(unsigned int frames)
@@ -131,7 +106,7 @@ static void test_events(void **state)
 
 	/* They are there again after a restart, and what comes has higher numbers. */
 	serial = seen[nr_seen - 1].serial;
-	reopen();
+	reopen(0);
 	look("vm0", 0, 0, 1000);
 	assert_int_equal(seen[nr_seen - 1].serial, serial);
 	assert_string_equal(find("gap")->text, "ring full");
@@ -156,7 +131,7 @@ static void test_events_file(void **state)
 
 	(void)state;
 	sim_start(&a);
-	reopen();
+	reopen(0);
 	all = look(NULL, 0, 0, 1000);
 	sim_disconnect(&a);
 	hub_close(hub);
@@ -169,7 +144,7 @@ static void test_events_file(void **state)
 	hub = a.hub = sim_hub(dir, SEGMENT, 0);
 	/* One is gone, "stopped" and "started" came. */
 	assert_int_equal(look(NULL, 0, 0, 1000), all - 1 + 2);
-	reopen();
+	reopen(0);
 	assert_int_equal(look(NULL, 0, 0, 1000), all - 1 + 4);
 	for (unsigned int i = 1; i < nr_seen; i++)
 		assert_int_equal(seen[i].serial, seen[i - 1].serial + 1);
@@ -204,7 +179,7 @@ static void test_many_events(void **state)
 		assert_true(st.st_size < 3 << 20);
 	}
 	assert_int_equal(look(NULL, 0, 0, 3000), 2000);
-	reopen();
+	reopen(0);
 	assert_int_equal(look(NULL, 0, 0, 3000), 2000);
 	/* What was just said is not said again. */
 	i = look("again", 0, 0, 10);
@@ -259,7 +234,7 @@ static void test_holes(void **state)
 		pthread_mutex_lock(&hub_find(hub, "vm0")->lock);
 		assert_int_equal(hubgroup_roll(hub_find(hub, "vm0"), why), 0);
 		pthread_mutex_unlock(&hub_find(hub, "vm0")->lock);
-		reopen();
+		reopen(0);
 		assert_true(hub_find(hub, "vm0")->segment[level]->sealed);
 		nr_points = 0;
 		assert_true(hub_points(hub, "vm0", false, 3, note_point, NULL));
@@ -293,7 +268,7 @@ static void test_retention(void **state)
 	assert_true(g->segment[0]->begin.seq > 0 && hubgroup_last(g)->end - g->segment[0]->start <= 2 * SEGMENT);
 	sim_compare(&a, a.acked);
 	/* Over a restart. */
-	reopen();
+	reopen(0);
 	g = hub_find(hub, "vm0");
 	assert_int_equal(hub_get_retention(hub, "vm0", &keep), 0);
 	assert_true(keep.own && keep.bytes == 2 * SEGMENT && !keep.ns);
@@ -316,7 +291,7 @@ static void test_retention(void **state)
 	assert_int_equal(hub_set_retention(hub, "vm0", &def, why), 0);
 	hub_tend(hub);
 	assert_int_equal(hub_find(hub, "vm0")->nr_segments, 1);
-	reopen();
+	reopen(0);
 	assert_int_equal(hub_get_retention(hub, "vm0", &keep), 0);
 	assert_false(keep.own);
 	sim_compare(&a, a.acked);
@@ -532,7 +507,7 @@ static void test_forget(void **state)
 	/* The hub ends before all is removed. */
 	sim_disconnect(&a);
 	assert_int_equal(hub_forget(hub, "vm0", why), 0);
-	reopen();
+	reopen(0);
 	assert_null(hub_find(hub, "vm0"));
 	assert_int_equal(entries(), 1);
 	hub_tend(hub);
@@ -544,15 +519,15 @@ static void test_forget(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(test_events, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_events_file, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_many_events, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_holes, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_retention, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_retention_by_age, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_views, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_space, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_forget, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_events, setup, fixture_end),
+		cmocka_unit_test_setup_teardown(test_events_file, setup, fixture_end),
+		cmocka_unit_test_setup_teardown(test_many_events, setup, fixture_end),
+		cmocka_unit_test_setup_teardown(test_holes, setup, fixture_end),
+		cmocka_unit_test_setup_teardown(test_retention, setup, fixture_end),
+		cmocka_unit_test_setup_teardown(test_retention_by_age, setup, fixture_end),
+		cmocka_unit_test_setup_teardown(test_views, setup, fixture_end),
+		cmocka_unit_test_setup_teardown(test_space, setup, fixture_end),
+		cmocka_unit_test_setup_teardown(test_forget, setup, fixture_end),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -20,42 +20,15 @@
 #include <unistd.h>
 #include <cmocka.h>
 
-#include "simagent.h"
+#include "hubfixture.h"
 
 #define SEGMENT	(1u << 20)
-
-static char *dir;
-static struct hub *hub;
-static struct simagent a;
 
 static int setup(void **state)
 {
 	(void)state;
-	srandom(7);
-	dir = sim_dir();
-	hub = sim_hub(dir, SEGMENT, 0);
-	sim_init(&a, hub, 0xabc);
+	fixture_begin(7, SEGMENT, 0xabc, 0xb);
 	return 0;
-}
-
-static int teardown(void **state)
-{
-	(void)state;
-	sim_disconnect(&a);
-	free(a.op);
-	if (hub)
-		hub_close(hub);
-	sim_remove(dir);
-	free(dir);
-	return 0;
-}
-
-static void reopen(uint64_t keep)
-{
-	sim_disconnect(&a);
-	if (hub)
-		hub_close(hub);
-	hub = a.hub = sim_hub(dir, SEGMENT, keep);
 }
 
 static void run(unsigned int frames)
@@ -109,7 +82,7 @@ static void test_oracle(void **state)
 /* The dependent writes of a guest: A(n), then B(n). At every record B's number is never above A's. */
 static void test_dependent_writes(void **state)
 {
-	static uint8_t scratch[2 * FRAME_MAX], payload[4096];
+	static uint8_t scratch[FRAME_BODY_MAX], payload[4096];
 	uint64_t counter[2] = { 0, 0 }, n = sim_many("HUB_WRITES", 20000), boundaries = 0, gone[2] = { 0, 0 };
 	char error[SEGMENT_ERROR_MAX];
 	const struct group *g;
@@ -349,6 +322,113 @@ static void test_flipped_byte_in_compressed_segment(void **state)
 {
 	(void)state;
 	flip_old_segment(1);
+}
+
+/* What the readers of test_cache() share; @bad: records, from the first on, that were damaged. */
+static struct { struct cache *cache; bool *bad; atomic_uint found, good, wrong; } cached;
+
+static const struct log_record *some_record(const struct segment **s, unsigned int *seed, uint64_t *id)
+{
+	const struct group *g = hub_find(hub, "vm0");
+	const struct log_record *rec;
+
+	do {
+		*s = g->segment[(size_t)rand_r(seed) % g->nr_segments];
+		rec = (*s)->nr_records ? &(*s)->record[(uint32_t)rand_r(seed) % (*s)->nr_records] : NULL;
+	} while (!rec || !rec->len);
+	*id = (*s)->first_id + (uint64_t)(rec - (*s)->record);
+	return rec;
+}
+
+static void *read_cached(void *arg)
+{
+	unsigned int seed = (unsigned int)(uintptr_t)arg, i;
+	uint8_t *want = malloc(512 * 512), *got = malloc(512 * 512);
+	char error[SEGMENT_ERROR_MAX];
+	const struct log_record *rec;
+	const struct segment *s;
+	size_t skip, len;
+	uint64_t id;
+
+	for (i = 0; i < 1000; i++) {
+		rec = some_record(&s, &seed, &id);
+		skip = (size_t)rand_r(&seed) % rec->len;
+		len = 1 + (size_t)rand_r(&seed) % (rec->len - skip);
+		sim_fill(want, a.incarnation, rec->seq, rec->sector, rec->nr_sectors);
+		if (!cache_read(cached.cache, s, rec, skip, got, len, error)) {
+			cached.wrong += cached.bad[id] || memcmp(got, want + skip, len);
+			cached.good++;
+		} else {
+			cached.wrong += !cached.bad[id] || !strstr(error, s->name) || !strstr(error, "damaged");
+			cached.found++;
+		}
+	}
+	free(want);
+	free(got);
+	return NULL;
+}
+
+/* Several threads read parts of records, some of which are damaged, through caches that have room for none, few or all. */
+static void test_cache(void **state)
+{
+	static const size_t bytes[] = { 0, 100000, 300000, 1 << 20, 64 << 20 };
+	char path[256], error[SEGMENT_ERROR_MAX];
+	const struct log_record *rec;
+	const struct segment *s;
+	unsigned int i, k, seed = 7;
+	pthread_t thread[4];
+	uint8_t byte[2];
+	uint64_t id;
+
+	(void)state;
+	sim_start(&a);
+	run(40);
+	a.level = 1;
+	run(300);
+	cached.bad = calloc(a.next + 1, sizeof(bool));
+	for (i = 0; i < 40; i++) {
+		rec = some_record(&s, &seed, &id);
+		if (cached.bad[id])
+			continue;
+		snprintf(path, sizeof(path), "%s/groups/vm0/journal/%s", dir, s->name);
+		if (s->frame[rec->frame].flags & FRAME_ZSTD) {
+			flip(path, SEGMENT_HEADER + s->frame[rec->frame].offset - s->start + FRAME_HEADER +
+			     s->frame[rec->frame].stored / 2);
+			for (k = 0; k < s->frame[rec->frame].nr_records; k++)
+				cached.bad[s->first_id + s->frame[rec->frame].record + k] = true;
+		} else {
+			flip(path, SEGMENT_HEADER + s->frame[rec->frame].offset - s->start + FRAME_HEADER + rec->at +
+			     (uint64_t)rand_r(&seed) % rec->len);
+			cached.bad[id] = true;
+		}
+	}
+	for (i = 0; i < sizeof(bytes) / sizeof(*bytes); i++) {
+		cached.cache = cache_new(bytes[i]);
+		assert_non_null(cached.cache);
+		cached.found = cached.good = cached.wrong = 0;
+		for (k = 0; k < 4; k++)
+			assert_int_equal(pthread_create(&thread[k], NULL, read_cached, (void *)(uintptr_t)(4 * i + k + 1)), 0);
+		for (k = 0; k < 4; k++)
+			pthread_join(thread[k], NULL);
+		assert_int_equal(cached.wrong, 0);
+		assert_true(cached.found > 30 && cached.good > 1000);
+		cache_free(cached.cache);
+	}
+	/* A byte changes after the record was read: what was good is still given, and whoever reads the file finds it. */
+	do
+		rec = some_record(&s, &seed, &id);
+	while (cached.bad[id] || s->frame[rec->frame].flags & FRAME_ZSTD);
+	cached.cache = cache_new(1 << 20);
+	assert_int_equal(cache_read(cached.cache, s, rec, 101, byte, 1, error), 0);
+	snprintf(path, sizeof(path), "%s/groups/vm0/journal/%s", dir, s->name);
+	flip(path, SEGMENT_HEADER + s->frame[rec->frame].offset - s->start + FRAME_HEADER + rec->at + 101);
+	assert_int_equal(cache_read(cached.cache, s, rec, 101, byte + 1, 1, error), 0);
+	assert_int_equal(byte[0], byte[1]);
+	cache_free(cached.cache);
+	cached.cache = cache_new(1 << 20);
+	assert_int_equal(cache_read(cached.cache, s, rec, 0, byte, 1, error), EBADMSG);
+	cache_free(cached.cache);
+	free(cached.bad);
 }
 
 /*
@@ -1024,23 +1104,24 @@ static void test_million_records(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(test_oracle, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_dependent_writes, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_torn_tail, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_torn_middle, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_flipped_byte_in_old_segment, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_flipped_byte_in_compressed_segment, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_flipped_anywhere, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_flipped_byte_in_last_segment, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_lost_segment, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_out_of_files, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_lost_first_segment, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_folding, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_view_never_changes, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_write_errors, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_killed, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_together, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_million_records, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_oracle, setup, fixture_end),
+		cmocka_unit_test_setup_teardown(test_dependent_writes, setup, fixture_end),
+		cmocka_unit_test_setup_teardown(test_torn_tail, setup, fixture_end),
+		cmocka_unit_test_setup_teardown(test_torn_middle, setup, fixture_end),
+		cmocka_unit_test_setup_teardown(test_flipped_byte_in_old_segment, setup, fixture_end),
+		cmocka_unit_test_setup_teardown(test_flipped_byte_in_compressed_segment, setup, fixture_end),
+		cmocka_unit_test_setup_teardown(test_cache, setup, fixture_end),
+		cmocka_unit_test_setup_teardown(test_flipped_anywhere, setup, fixture_end),
+		cmocka_unit_test_setup_teardown(test_flipped_byte_in_last_segment, setup, fixture_end),
+		cmocka_unit_test_setup_teardown(test_lost_segment, setup, fixture_end),
+		cmocka_unit_test_setup_teardown(test_out_of_files, setup, fixture_end),
+		cmocka_unit_test_setup_teardown(test_lost_first_segment, setup, fixture_end),
+		cmocka_unit_test_setup_teardown(test_folding, setup, fixture_end),
+		cmocka_unit_test_setup_teardown(test_view_never_changes, setup, fixture_end),
+		cmocka_unit_test_setup_teardown(test_write_errors, setup, fixture_end),
+		cmocka_unit_test_setup_teardown(test_killed, setup, fixture_end),
+		cmocka_unit_test_setup_teardown(test_together, setup, fixture_end),
+		cmocka_unit_test_setup_teardown(test_million_records, setup, fixture_end),
 	};
 
 	if (getenv("ONLY"))

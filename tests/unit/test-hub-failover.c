@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -22,60 +23,21 @@
 #include <cmocka.h>
 
 #include "rephub/overlay.h"
-#include "simagent.h"
+#include "badread.h"
+#include "hubfixture.h"
 
 #define SEGMENT		(1u << 20)
 #define BYTES		(SIM_SECTORS * 512)
 
 typedef uint8_t image[SIM_VOLUMES][BYTES];
 
-static char *dir, why[HUB_REASON_MAX];
-static struct hub *hub;
-static struct simagent a, b;
 static image model, before, got;
 
 static int setup(void **state)
 {
 	(void)state;
-	srandom(11);
-	dir = sim_dir();
-	hub = sim_hub(dir, SEGMENT, 0);
-	sim_init(&a, hub, 0xabc);
-	sim_init(&b, hub, 0xdef);
+	fixture_begin(11, SEGMENT, 0xabc, 0xdef);
 	return 0;
-}
-
-static int teardown(void **state)
-{
-	(void)state;
-	sim_disconnect(&a);
-	sim_disconnect(&b);
-	free(a.op);
-	free(b.op);
-	if (hub)
-		hub_close(hub);
-	sim_remove(dir);
-	free(dir);
-	return 0;
-}
-
-static void close_hub(void)
-{
-	sim_disconnect(&a);
-	sim_disconnect(&b);
-	hub_close(hub);
-	hub = NULL;
-}
-
-static void open_hub(uint64_t keep)
-{
-	hub = a.hub = b.hub = sim_hub(dir, SEGMENT, keep);
-}
-
-static void reopen(void)
-{
-	close_hub();
-	open_hub(0);
 }
 
 static void run(struct simagent *x, unsigned int frames)
@@ -280,7 +242,7 @@ static void test_scratch(void **state)
 		sim_compare(&a, seq[k % TESTS]);
 		sim_compare(&a, a.acked);
 		if (k % 2) {
-			reopen();
+			reopen(0);
 			assert_int_equal(sim_connect(&a), 0);
 			assert_int_equal(a.block.seq, a.acked);
 		}
@@ -300,7 +262,7 @@ static void test_scratch(void **state)
 	snprintf(path, sizeof(path), "%s/groups/vm0/tests/%s", dir, id[1]);
 	assert_int_equal(stat(path, &st), -1);
 	compare(id[2], &own[2]);
-	reopen();
+	reopen(0);
 	compare(id[2], &own[2]);
 	assert_null(hub_test_open(hub, id[0], "disk0", why));
 	assert_true(hub_points(hub, "vm0", false, 200, note_mark, &f));
@@ -390,7 +352,7 @@ static void test_live(void **state)
 		compare_view("latest", &model);
 		sim_compare(&a, seq);
 		sim_compare(&a, a.acked);
-		reopen();
+		reopen(0);
 		compare(NULL, &model);
 		write_many(NULL, 300, &model);
 		compare(NULL, &model);
@@ -411,7 +373,7 @@ static void test_live(void **state)
 		assert_null(hub_live_open(hub, "vm0", "disk0", why));
 		compare_view("latest", &before);
 		if (i > 2)
-			reopen();
+			reopen(0);
 		compare_view("latest", &before);
 		sim_compare(&a, some_point());
 		/* Its source goes on where it was, and is told the new generation. */
@@ -426,7 +388,7 @@ static void test_live(void **state)
 	compare(NULL, &model);
 	write_many(NULL, 50, &model);
 	flush_live();
-	reopen();
+	reopen(0);
 	compare(NULL, &model);
 	compare_view("latest", &model);
 	/* The old side says its own generation, none, or even the present one. */
@@ -456,7 +418,7 @@ static void test_live(void **state)
 	assert_int_equal(sim_flush(&b), 0);
 	sim_fill(model[2] + 5 * 512, b.incarnation, 1, 5, 1);
 	compare_view("latest", &model);
-	reopen();
+	reopen(0);
 	compare_view("latest", &model);
 	assert_null(hub_live_open(hub, "vm0", "disk0", why));
 }
@@ -465,7 +427,7 @@ static void test_live(void **state)
 static void test_one_writer(void **state)
 {
 	static const struct hub_writer first = { .client = 1 }, second = { .client = 2 }, here = { 3, 0xa }, here_again = { 5, 0xa },
-				       there = { 4, 0xb };
+				       there = { 4, 0xb }, third = { 6, 0xc };
 	struct hub_disk *old, *new;
 	uint8_t got[512];
 
@@ -496,8 +458,97 @@ static void test_one_writer(void **state)
 	hub_disk_close(old);
 	old = open_disk(NULL, 1);
 	assert_int_equal(hub_disk_write(old, &first, 0, model[1], 512, why), 0);
+	assert_int_equal(hub_disk_write(old, &here, 0, model[1], 512, why), 0);
 	hub_disk_close(old);
 	hub_disk_close(new);
+
+	/* A hub that was started anew knows all that, also who wrote last, and for as long as the fail-over is. */
+	for (int i = 0; i < 2; i++) {
+		reopen(0);
+		old = open_disk(NULL, 0);
+		assert_true(hub_disk_displaced(old, here.token, why));
+		assert_int_equal(hub_disk_write(old, &here_again, 0, model[0], 512, why), EPERM);
+		assert_false(hub_disk_displaced(old, there.token, why));
+		assert_false(hub_disk_displaced(old, third.token, why));
+		hub_disk_close(old);
+		old = open_disk(NULL, 1);
+		assert_false(hub_disk_displaced(old, here.token, why));
+		hub_disk_close(old);
+		if (!i)
+			assert_int_equal(hub_commit(hub, "vm0", why), 0);
+	}
+	new = open_disk(NULL, 0);
+	assert_int_equal(hub_disk_write(new, &third, 0, model[0], 512, why), 0);
+	assert_int_equal(hub_disk_write(new, &there, 0, model[0], 512, why), EPERM);
+	hub_disk_close(new);
+	/* The next fail-over begins with nobody. */
+	assert_int_equal(hub_failover(hub, "vm0", &(struct hub_order){ .point = "latest" }, why), 0);
+	for (int i = 0; i < 2; i++) {
+		new = open_disk(NULL, 0);
+		assert_false(hub_disk_displaced(new, here.token, why));
+		assert_false(hub_disk_displaced(new, there.token, why));
+		hub_disk_close(new);
+		reopen(0);
+	}
+	new = open_disk(NULL, 0);
+	assert_int_equal(hub_disk_write(new, &here, 0, model[0], 512, why), 0);
+	hub_disk_close(new);
+}
+
+/*
+ * A read of the journal or the base that fails for want of something is tried again; then the answer is one that has the
+ * client ask again, and never EIO, which would be passed on to the VM. That is said of a disk that cannot read.
+ */
+static void test_reads_that_fail(void **state)
+{
+	static const int passing[] = { ENOMEM, EAGAIN, EMFILE, ETIMEDOUT }, lasting[] = { EIO, EUCLEAN, ENODATA };
+	struct hub_retention two = { .bytes = 2 * SEGMENT, .own = true };
+	static uint8_t bytes[BYTES];
+	struct group *g;
+	struct hub_disk *d;
+	unsigned int v;
+	size_t i;
+
+	(void)state;
+	sim_start(&a);
+	run(&a, 200);
+	g = hub_find(hub, "vm0");
+	/* Folding is put off, and not ended. */
+	assert_int_equal(hub_set_retention(hub, "vm0", &two, why), 0);
+	bad_read = (struct bad_read){ ENOMEM, UINT_MAX, 0 };
+	hub_tend(hub);
+	assert_true(bad_read.failed > 0);
+	bad_read.err = 0;
+	assert_true(g->half);
+	assert_string_equal(g->trouble, "");
+	g->fold_next = 0;
+	hub_tend(hub);
+	assert_false(g->half);
+	model_at(a.acked, &model);
+	assert_int_equal(fail_over("latest"), 0);
+	for (v = 0; v < SIM_VOLUMES; v++) {
+		d = open_disk(NULL, v);
+		for (i = 0; i < sizeof(passing) / sizeof(passing[0]); i++) {
+			bad_read = (struct bad_read){ passing[i], 3, 0 };
+			assert_int_equal(hub_disk_read(d, 0, bytes, BYTES, why), 0);
+			assert_int_equal(bad_read.failed, 3);
+			assert_memory_equal(bytes, model[v], BYTES);
+		}
+		bad_read = (struct bad_read){ EINTR, 1000, 0 };
+		assert_int_equal(hub_disk_read(d, 0, bytes, BYTES, why), 0);
+		assert_memory_equal(bytes, model[v], BYTES);
+		if (!v) {
+			bad_read = (struct bad_read){ EMFILE, UINT_MAX, 0 };
+			assert_int_equal(hub_disk_read(d, 0, bytes, BYTES, why), ENOMEM);
+			assert_non_null(strstr(why, strerror(EMFILE)));
+		}
+		bad_read = (struct bad_read){ lasting[v], UINT_MAX, 0 };
+		assert_int_equal(hub_disk_read(d, 0, bytes, BYTES, why), EIO);
+		assert_int_equal(bad_read.failed, 1);
+		bad_read.err = 0;
+		hub_disk_close(d);
+	}
+	compare(NULL, &model);
 }
 
 /* A typo disturbs nobody; neither does a point that cannot be used. */
@@ -915,7 +966,7 @@ static void test_fold(void **state)
 	assert_true(round < 400);
 	assert_string_equal(vm0()->trouble, "");
 	compare_view("latest", &model);
-	reopen();
+	reopen(0);
 	assert_string_equal(vm0()->trouble, "");
 	compare_view("latest", &model);
 }
@@ -951,7 +1002,7 @@ static void test_changed(void **state)
 	failed_over(point_name(seq));
 	write_many(NULL, 30, &model);
 	assert_int_equal(hub_commit(hub, "vm0", why), 0);
-	reopen();
+	reopen(0);
 	for (v = 0; v < SIM_VOLUMES; v++) {
 		char name[16];
 		unsigned int sectors = 0;
@@ -973,6 +1024,192 @@ static void test_changed(void **state)
 	memset(&r, 0, sizeof(r));
 	assert_int_equal(hub_changed(hub, "vm0", "disk0", "latest", note_range, &r, why), 0);
 	assert_int_equal(r.nr, 0);
+}
+
+/* Where the two images differ is told; return how many sectors are. */
+static unsigned int told(const char *point, const image *old, const image *now)
+{
+	static struct ranges r;
+	unsigned int v, sectors = 0;
+	char name[16];
+	uint64_t i;
+
+	for (v = 0; v < SIM_VOLUMES; v++) {
+		snprintf(name, sizeof(name), "disk%u", v);
+		memset(&r, 0, sizeof(r));
+		if (hub_changed(hub, "vm0", name, point, note_range, &r, why))
+			fail_msg("%s: %s", point, why);
+		for (i = 0; i < BYTES; i++) {
+			sectors += i % 512 == 0 && r.changed[i];
+			if ((*old)[v][i] != (*now)[v][i] && !r.changed[i])
+				fail_msg("since %s: byte %" PRIu64 " of %s differs, and is not told", point, i, name);
+		}
+	}
+	return sectors;
+}
+
+/* Another agent has the group, and writes until nothing is left of what was in the journal before. */
+static void go_on_and_fold(struct simagent *x, image *m)
+{
+	unsigned int round, i;
+
+	x->block.generation = vm0()->generation;
+	memcpy(x->block.group, vm0()->uuid, sizeof(x->block.group));
+	assert_int_equal(sim_connect(x), 0);
+	assert_int_equal(x->block.state, SESSION_ACCEPTING);
+	for (round = 0; round < 400 && vm0()->segment[0]->begin.incarnation != x->incarnation; round++) {
+		sim_begin(x, !round);
+		for (i = 0; i < 30; i++) {
+			uint64_t at = 100 + (uint64_t)random() % 200;
+
+			sim_fill((*m)[0] + at * 512, x->incarnation, x->next, at, 60);
+			assert_true(sim_add(x, REPAGENT_REC_WRITE, 0, at, 60));
+		}
+		assert_int_equal(sim_send(x), 0);
+		assert_int_equal(sim_flush(x), 0);
+		hub_tend(hub);
+	}
+	assert_true(round < 400);
+	assert_string_equal(vm0()->trouble, "");
+}
+
+static unsigned int forks_there(void)
+{
+	char path[256];
+	unsigned int nr = 0;
+	struct fork *f;
+	struct stat st;
+
+	SLIST_FOREACH(f, &vm0()->forks, link) {
+		/* cppcheck-suppress uninitvar ; the macro sets it */
+		snprintf(path, sizeof(path), "%s/groups/vm0/fork.%016" PRIx64, dir, f->start);
+		assert_int_equal(!stat(path, &st), !f->gone);
+		nr += !f->gone;
+	}
+	return nr;
+}
+
+static char said[HUB_BACK_MAX];
+
+static void back_says(const char *since, const char *what)
+{
+	struct hub_back *back = hub_back_open(hub, "vm0", "disk0", since, why);
+
+	assert_non_null(back);
+	snprintf(said, sizeof(said), "%s", hub_back_text(back));
+	hub_back_close(back);
+	if (!strstr(said, what))
+		fail_msg("'%s': expected '%s'", said, what);
+}
+
+/*
+ * The old side is away for so long that the journal has nothing of it, nor of live, any more: what has changed since is known
+ * all the same, also to a hub that was started anew, and of what the old side was brought up to on the way.
+ */
+static void test_fork(void **state)
+{
+	static image end, pulled;
+	static struct ranges r;
+	char old[64], own[80], on_the_way[64];
+	uint64_t seq;
+
+	(void)state;
+	sim_start(&a);
+	run(&a, 40);
+	seq = a.acked;
+	run(&a, 3);
+	snprintf(old, sizeof(old), "%s", point_name(a.acked));
+	model_at(seq, &model);
+	model_at(a.acked, &end);
+	back_says(old, "refused: group vm0 was never failed over");
+	failed_over(point_name(seq));
+	assert_int_equal(forks_there(), 1);
+	write_many(NULL, 10, &model);
+	back_says(old, "refused: the fail-over is not committed");
+	assert_int_equal(hub_rollback(hub, "vm0", why), 0);
+	assert_int_equal(forks_there(), 0);
+	model_at(seq, &model);
+	failed_over(point_name(seq));
+	write_many(NULL, 30, &model);
+	assert_int_equal(hub_commit(hub, "vm0", why), 0);
+	flush_live();
+	back_says(old, ", at rest");
+	assert_int_equal(sscanf(said, "at %63[^,]", on_the_way), 1);
+	back_says(NULL, ", at rest; unknown: no position");
+	back_says(point_name(a.acked + 1), ", at rest; unknown: ");
+	memcpy(pulled, model, sizeof(pulled));
+	/* Another fail-over, to before that: what was pulled is abandoned too. */
+	write_many(NULL, 5, &model);
+	flush_live();
+	assert_true(told(on_the_way, &pulled, &model));
+	failed_over(on_the_way);
+	memcpy(model, pulled, sizeof(model));
+	write_many(NULL, 5, &model);
+	assert_int_equal(hub_commit(hub, "vm0", why), 0);
+	flush_live();
+	told(on_the_way, &pulled, &model);
+	assert_in_range(told(old, &end, &model), 1, SIM_VOLUMES * SIM_SECTORS / 2);
+	close_hub();
+	open_hub(2 * SEGMENT);
+	go_on_and_fold(&b, &model);
+	snprintf(own, sizeof(own), "%s+", old);
+	assert_in_range(told(own, &end, &model), 1, SIM_VOLUMES * SIM_SECTORS / 2);
+	snprintf(own, sizeof(own), "%s+", point_name(seq));
+	assert_int_equal(told(own, &end, &model), told(own, &end, &model));
+	/* Of what was never at its end, or was not its writer, nothing can be said. */
+	snprintf(own, sizeof(own), "%s+", point_name(a.acked + 1));
+	assert_int_equal(hub_changed(hub, "vm0", "disk0", own, note_range, &r, why), ENOENT);
+	assert_int_equal(hub_changed(hub, "vm0", "disk0", old, note_range, &r, why), ENOENT);
+	assert_int_equal(hub_changed(hub, "vm0", "disk0", on_the_way, note_range, &r, why), ENOENT);
+	snprintf(own, sizeof(own), "%s+", old);
+	close_hub();
+	open_hub(2 * SEGMENT);
+	assert_int_equal(forks_there(), 2);
+	told(own, &end, &model);
+	back_says(own, ", in use: its source has not ended");
+	assert_null(strstr(said, "unknown"));
+	assert_int_equal(sim_connect(&b), 0);
+	sim_begin(&b, true);
+	assert_true(sim_add(&b, REPAGENT_REC_SHUTDOWN, 0, 0, 0));
+	assert_int_equal(sim_send(&b), 0);
+	back_says(own, ", in use");
+	assert_int_equal(sim_flush(&b), 0);
+	back_says(own, ", at rest");
+}
+
+/* A file of what has changed that is not what was written, or of a journal that was damaged, is worth nothing. */
+static void test_fork_damaged(void **state)
+{
+	struct ranges *r = calloc(1, sizeof(*r));
+	char old[80], path[256];
+	uint8_t byte;
+	int fd;
+
+	(void)state;
+	sim_start(&a);
+	run(&a, 40);
+	snprintf(old, sizeof(old), "%s+", point_name(a.acked));
+	model_at(a.acked, &model);
+	failed_over("latest");
+	write_many(NULL, 30, &model);
+	assert_int_equal(hub_commit(hub, "vm0", why), 0);
+	flush_live();
+	close_hub();
+	open_hub(2 * SEGMENT);
+	go_on_and_fold(&b, &model);
+	assert_int_equal(hub_changed(hub, "vm0", "disk0", old, note_range, r, why), 0);
+	snprintf(path, sizeof(path), "%s/groups/vm0/fork.%016" PRIx64, dir, SLIST_FIRST(&vm0()->forks)->start);
+	close_hub();
+	fd = open(path, O_RDWR);
+	assert_true(fd >= 0);
+	assert_int_equal(pread(fd, &byte, 1, 200), 1);
+	byte ^= 1;
+	assert_int_equal(pwrite(fd, &byte, 1, 200), 1);
+	close(fd);
+	open_hub(2 * SEGMENT);
+	assert_int_equal(forks_there(), 0);
+	assert_int_equal(hub_changed(hub, "vm0", "disk0", old, note_range, r, why), ENOENT);
+	free(r);
 }
 
 static bool meet_rollback;
@@ -1017,7 +1254,7 @@ static void test_commit_after(void **state)
 	assert_int_equal(hub_failover(hub, "vm0", &o, why), 0);
 	hub_tend(hub);
 	assert_int_equal(vm0()->failover.state, FAILOVER_LIVE);
-	reopen();
+	reopen(0);
 	for (int i = 0; i < 1000 && vm0()->failover.state == FAILOVER_LIVE; i++) {
 		usleep(5000);
 		hub_tend(hub);
@@ -1043,7 +1280,7 @@ static void test_seen_behind(void **state)
 	assert_int_equal(sim_flush(&b), 0);
 	failed_over(point_name(seq));
 	assert_int_equal(hub_commit(hub, "vm0", why), 0);
-	reopen();
+	reopen(0);
 	b.block.generation = vm0()->generation;
 	assert_int_equal(sim_connect(&b), 0);
 	assert_int_equal(b.block.state, SESSION_STALE);
@@ -1074,22 +1311,27 @@ static void test_test_of_live(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(test_scratch, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_scratch_limit, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_live, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_one_writer, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_refused, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_planned, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_old_frames, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_ends, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_power_cut, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_fold, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_changed, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_commit_meets_rollback, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_commit_after, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_test_of_live, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_seen_behind, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_scratch, setup, fixture_end),
+		cmocka_unit_test_setup_teardown(test_scratch_limit, setup, fixture_end),
+		cmocka_unit_test_setup_teardown(test_live, setup, fixture_end),
+		cmocka_unit_test_setup_teardown(test_reads_that_fail, setup, fixture_end),
+		cmocka_unit_test_setup_teardown(test_one_writer, setup, fixture_end),
+		cmocka_unit_test_setup_teardown(test_refused, setup, fixture_end),
+		cmocka_unit_test_setup_teardown(test_planned, setup, fixture_end),
+		cmocka_unit_test_setup_teardown(test_old_frames, setup, fixture_end),
+		cmocka_unit_test_setup_teardown(test_ends, setup, fixture_end),
+		cmocka_unit_test_setup_teardown(test_power_cut, setup, fixture_end),
+		cmocka_unit_test_setup_teardown(test_fold, setup, fixture_end),
+		cmocka_unit_test_setup_teardown(test_changed, setup, fixture_end),
+		cmocka_unit_test_setup_teardown(test_fork, setup, fixture_end),
+		cmocka_unit_test_setup_teardown(test_fork_damaged, setup, fixture_end),
+		cmocka_unit_test_setup_teardown(test_commit_meets_rollback, setup, fixture_end),
+		cmocka_unit_test_setup_teardown(test_commit_after, setup, fixture_end),
+		cmocka_unit_test_setup_teardown(test_test_of_live, setup, fixture_end),
+		cmocka_unit_test_setup_teardown(test_seen_behind, setup, fixture_end),
 	};
 
+	if (getenv("ONLY"))
+		cmocka_set_test_filter(getenv("ONLY"));
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -50,7 +50,7 @@ static struct look {
 static uint8_t bytes[SIM_SECTORS * 512], want[SIM_SECTORS * 512];
 static unsigned int compared, folded_under;
 
-static void read_all(const struct look *l)
+static void look_all_over(const struct look *l)
 {
 	uint64_t at;
 
@@ -75,7 +75,7 @@ static void open_look(struct look *l)
 		fail_msg("%s at %s: %s", name, point, why);
 	hub_view_position(l->view, &incarnation, &l->seq, &time);
 	l->floor = g->floor;
-	read_all(l);
+	look_all_over(l);
 	sim_model(&a, l->seq, l->disk, want);
 	assert_memory_equal(bytes, want, sizeof(want));
 	l->sum = frame_crc(bytes, sizeof(bytes));
@@ -83,7 +83,7 @@ static void open_look(struct look *l)
 
 static void compare(const struct look *l)
 {
-	read_all(l);
+	look_all_over(l);
 	if (frame_crc(bytes, sizeof(bytes)) != l->sum)
 		fail_msg("a view of disk%u at %" PRIu64 " has changed", l->disk, l->seq);
 	compared++;

@@ -10,9 +10,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 #include <cmocka.h>
 
+#include <fcntl.h>
+
+#include "repctl/pull.h"
 #include "rephub/export.h"
 #include "simagent.h"
 
@@ -355,6 +359,201 @@ static int group_teardown(void **state)
 	return 0;
 }
 
+static int64_t begin_frame(void)
+{
+	size_t size;
+	int64_t cookie;
+
+	sim_begin(&a, false);
+	while (sim_add(&a, REPAGENT_REC_WRITE, (unsigned int)random() % SIM_VOLUMES, (uint64_t)random() % 1000, 1000))
+		;
+	size = frame_end(&a.b, 0, a.scratch);
+	frame_place(a.frame, a.offset, a.acked);
+	cookie = nbd_aio_pwrite(nbd, a.frame, size, a.offset, NBD_NULL_COMPLETION, 0);
+	assert_true(cookie > 0);
+	a.offset += size;
+	a.sent = a.b.h.last;
+	return cookie;
+}
+
+static void end_frame(int64_t cookie)
+{
+	while (!nbd_aio_command_completed(nbd, (uint64_t)cookie))
+		assert_int_not_equal(nbd_poll(nbd, -1), -1);
+}
+
+/* A frame of a group that is slowed is taken, and answered when room was made; others, and FLUSH, do not wait. */
+static void test_slowed(void **state)
+{
+	struct hub_retention drop = { .when_full = HUB_DROP_HISTORY, .own_when_full = true };
+	char reason[HUB_REASON_MAX];
+	struct nbd_handle *other;
+	struct statvfs v;
+	struct group *g;
+	int64_t cookie;
+	int i;
+
+	(void)state;
+	start();
+	assert_int_equal(hub_set_retention(hub, "vm0", &drop, reason), 0);
+	/* Three segments; then the disk is said to be short, and a little more comes. */
+	for (i = 0; i < 14; i++)
+		end_frame(begin_frame());
+	assert_int_equal(statvfs(dir, &v), 0);
+	hub->o.reserve = 3 * (uint64_t)v.f_bavail * v.f_frsize;
+	g = hub_find(hub, "vm0");
+	pthread_mutex_lock(&g->lock);
+	assert_false(space_full(g, reason));
+	pthread_mutex_unlock(&g->lock);
+	end_frame(begin_frame());	/* it is looked once a MiB */
+	cookie = begin_frame();
+	/* The answers to what was sent behind it come. */
+	assert_int_equal(nbd_flush(nbd, 0), 0);
+	assert_int_equal(nbd_flush(nbd, 0), 0);
+	assert_true(hub_session_slowed(g->session));
+	other = connect_to("view/vm0/disk0@latest");
+	assert_non_null(other);
+	nbd_close(other);
+	assert_int_equal(nbd_aio_command_completed(nbd, (uint64_t)cookie), 0);
+	assert_true(g->durable.seq >= a.sent);
+	hub_tend(hub);
+	assert_false(hub_session_slowed(g->session));
+	end_frame(cookie);
+	assert_int_equal(sim_flush(&a), 0);
+	compare("view/vm0/disk0@latest", 0, a.acked);
+}
+
+/* ---- the way back ---------------------------------------------------------- */
+
+#define BYTES	(SIM_SECTORS * 512)
+
+static uint8_t now[BYTES], on_disk[BYTES];
+static struct pull_disk disk = { .fd = -1, .size = BYTES };
+static struct pull_hub source = { .group = "vm0" };
+
+static void write_live(uint64_t at, uint8_t byte, size_t len)
+{
+	struct hub_disk *d = hub_live_open(hub, "vm0", "disk0", a.reason);
+
+	assert_non_null(d);
+	memset(now + at, byte, len);
+	assert_int_equal(hub_disk_write(d, NULL, at, now + at, len, a.reason), 0);
+	assert_int_equal(hub_disk_flush(d, a.reason), 0);
+	hub_disk_close(d);
+}
+
+static void disk_is_now(void)
+{
+	assert_int_equal(pread(disk.fd, on_disk, BYTES, 0), BYTES);
+	assert_memory_equal(on_disk, now, BYTES);
+}
+
+/* What has changed since a position goes to the disk. Return where that is then. */
+static const char *bring(const char *since, uint64_t most)
+{
+	static char at[PULL_AT_MAX];
+	struct spans what = { 0 };
+	char error[PULL_ERROR_MAX];
+	struct pull p;
+
+	if (!pull_open(&p, &source, "disk0", since, error) || !pull_changed(&p, &what, error))
+		fail_msg("%s", error);
+	assert_string_equal(p.unknown, "");
+	assert_int_equal(p.size, BYTES);
+	spans_tidy(&what, PULL_ALIGN, BYTES);
+	assert_true(spans_bytes(&what) <= most);
+	disk.moved = 0;
+	if (!pull_copy(&p, &disk, &what, error))
+		fail_msg("%s", error);
+	assert_int_equal(disk.moved, spans_bytes(&what));
+	snprintf(at, sizeof(at), "%s", p.at);
+	pull_close(&p);
+	spans_free(&what);
+	return at;
+}
+
+/* Parts of the disk that differ from what the hub has, by sums. */
+static void differs(struct spans *out, bool rest)
+{
+	const struct spans all = { .nr = 1, .span = &(struct span){ 0, BYTES } };
+	char error[PULL_ERROR_MAX];
+	struct pull p;
+
+	if (!pull_open(&p, &source, "disk0", NULL, error))
+		fail_msg("%s", error);
+	assert_string_not_equal(p.unknown, "");
+	assert_int_equal(p.rest, rest);
+	if (!pull_differing(&p, &source, "disk0", &disk, &all, out, error))
+		fail_msg("%s", error);
+	pull_close(&p);
+}
+
+/*
+ * A disk as its host had it at the end, whose volume was failed over to before that and written to: it becomes the volume by
+ * what is told over the network, and no more of it moves than has changed; and what differs is found by sums.
+ */
+static void test_changed(void **state)
+{
+	struct hub_order order = { 0 };
+	char point[32], old[48], file[160], uri[160], error[PULL_ERROR_MAX];
+	struct spans out = { 0 };
+	struct hub_disk *open;
+	struct pull p;
+	uint64_t seq;
+
+	(void)state;
+	start();
+	while (a.acked < 60) {
+		sim_random(&a, 10);
+		assert_int_equal(sim_flush(&a), 0);
+	}
+	seq = a.acked;
+	sim_begin(&a, false);
+	assert_true(sim_add(&a, REPAGENT_REC_WRITE, 0, 64, 100));	/* this is abandoned */
+	assert_int_equal(sim_send(&a), 0);
+	assert_int_equal(sim_flush(&a), 0);
+	snprintf(old, sizeof(old), "%016" PRIx64 ":%" PRIu64, a.incarnation, a.acked);
+	snprintf(file, sizeof(file), "%s/disk", dir);
+	snprintf(uri, sizeof(uri), "rephub+unix:///?socket=%s", path);
+	source.taps.all = uri;
+	disk.fd = open64(file, O_RDWR | O_CREAT, 0600);
+	assert_true(disk.fd >= 0);
+	sim_model(&a, a.acked, 0, on_disk);
+	assert_int_equal(pwrite(disk.fd, on_disk, BYTES, 0), BYTES);
+	assert_false(pull_open(&p, &source, "disk0", old, error));
+	assert_non_null(strstr(error, "never failed over"));
+	snprintf(point, sizeof(point), "%" PRIu64, seq);
+	order.point = point;
+	if (hub_failover(hub, "vm0", &order, a.reason))
+		fail_msg("%s", a.reason);
+	sim_model(&a, seq, 0, now);
+	write_live(300 * 512, 0x31, 5000 / 512 * 512);
+	assert_false(pull_open(&p, &source, "disk0", old, error));
+	assert_non_null(strstr(error, "not committed"));
+	assert_false(pull_open(&p, &source, "disk9", old, error));
+	assert_int_equal(hub_commit(hub, "vm0", a.reason), 0);
+	write_live(900 * 512, 0x32, 4096);
+	snprintf(old, sizeof(old), "%s", bring(old, 100 * 512 + 5000 + 4096 + 6 * PULL_ALIGN));
+	disk_is_now();
+	write_live(1000 * 512, 0x33, 512);
+	write_live(64 * 512, 0, 65536);
+	snprintf(old, sizeof(old), "%s", bring(old, 65536 + 2 * PULL_ALIGN));
+	disk_is_now();
+	bring(old, 0);
+	differs(&out, true);
+	assert_int_equal(out.nr, 0);
+	assert_int_equal(pwrite(disk.fd, "x", 1, 3 * 65536 + 7), 1);
+	open = hub_live_open(hub, "vm0", "disk0", a.reason);
+	differs(&out, false);
+	hub_disk_close(open);
+	assert_int_equal(out.nr, 1);
+	assert_int_equal(out.span[0].start, 3 * 65536);
+	assert_int_equal(out.span[0].end, 4 * 65536);
+	spans_free(&out);
+	close(disk.fd);
+	unlink(file);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -364,6 +563,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_frames_in_flight, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_takeover, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_list, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_slowed, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_changed, setup, teardown),
 	};
 
 	if (getenv("ONLY"))

@@ -11,35 +11,14 @@
 #include <string.h>
 #include <cmocka.h>
 
-#include "simagent.h"
+#include "hubfixture.h"
 
 #define SEGMENT	(4u << 20)
-
-static char *dir, why[HUB_REASON_MAX];
-static struct hub *hub;
-static struct simagent a, b;
 
 static int setup(void **state)
 {
 	(void)state;
-	srandom(3);
-	dir = sim_dir();
-	hub = sim_hub(dir, SEGMENT, 0);
-	sim_init(&a, hub, 0xa);
-	sim_init(&b, hub, 0xb);
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	(void)state;
-	sim_disconnect(&a);
-	sim_disconnect(&b);
-	free(a.op);
-	free(b.op);
-	hub_close(hub);
-	sim_remove(dir);
-	free(dir);
+	fixture_begin(3, SEGMENT, 0xa, 0xb);
 	return 0;
 }
 
@@ -288,8 +267,26 @@ static void count_map(void *data, const struct hub_point_info *p)
 {
 	unsigned int *nr = data;
 
-	nr[0] += !strcmp(p->what, "map-error") && !strcmp(p->text, "disk1");
+	nr[0] += !strcmp(p->what, "map-error") && !strcmp(p->text, "disk1") && !strcmp(p->why, strerror(EIO));
 	nr[1] += !strcmp(p->what, "map-ok") && !strcmp(p->text, "disk1");
+}
+
+static void count_volume(void *data, const struct hub_volume_info *v)
+{
+	unsigned int *nr = data;
+
+	*nr += v->map_error;
+	if (v->map_error)
+		assert_string_equal(v->name, "disk1");
+}
+
+/* How many volumes there are whose map cannot be written. */
+static unsigned int failed_maps(void)
+{
+	unsigned int nr = 0;
+
+	assert_true(hub_volumes(hub, "vm0", count_volume, &nr));
+	return nr;
 }
 
 /* A map that could not be written is remembered, over the hub's own end, until it can or a new life has begun. */
@@ -302,9 +299,11 @@ static void test_map_error(void **state)
 	map_record(REPAGENT_REC_MAP_ERROR);
 	assert_int_equal(sim_connect(&a), 0);
 	assert_true(a.block.owes);
+	assert_int_equal(failed_maps(), 1);
 	map_record(REPAGENT_REC_MAP_OK);
 	assert_int_equal(sim_connect(&a), 0);
 	assert_false(a.block.owes);
+	assert_int_equal(failed_maps(), 0);
 	map_record(REPAGENT_REC_MAP_ERROR);
 	assert_true(hub_points(hub, "vm0", false, 100, count_map, nr));
 	assert_int_equal(nr[0], 2);
@@ -497,16 +496,16 @@ static void test_other_groups(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(test_order_of_requests, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_refused_frames, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_pieces, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_half_a_frame, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_takeover, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_stale_agent, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_map_error, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_torn_points, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_kinds_of_points, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_other_groups, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_order_of_requests, setup, fixture_end),
+		cmocka_unit_test_setup_teardown(test_refused_frames, setup, fixture_end),
+		cmocka_unit_test_setup_teardown(test_pieces, setup, fixture_end),
+		cmocka_unit_test_setup_teardown(test_half_a_frame, setup, fixture_end),
+		cmocka_unit_test_setup_teardown(test_takeover, setup, fixture_end),
+		cmocka_unit_test_setup_teardown(test_stale_agent, setup, fixture_end),
+		cmocka_unit_test_setup_teardown(test_map_error, setup, fixture_end),
+		cmocka_unit_test_setup_teardown(test_torn_points, setup, fixture_end),
+		cmocka_unit_test_setup_teardown(test_kinds_of_points, setup, fixture_end),
+		cmocka_unit_test_setup_teardown(test_other_groups, setup, fixture_end),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -20,16 +20,13 @@
 #include <cmocka.h>
 
 #include "rephub/view.h"
-#include "simagent.h"
+#include "hubfixture.h"
 
 #define SEGMENT	(1u << 20)
 #define MIB	(UINT64_C(1) << 20)
 #define DISK	(24 * MIB)
 #define RESERVE	(8 * MIB)
 
-static char *dir, why[HUB_REASON_MAX];
-static struct hub *hub;
-static struct simagent a, b;
 static struct group *ga, *gb;
 static uint64_t disk_size;
 
@@ -42,11 +39,9 @@ static void set_size(uint64_t bytes, unsigned long flags)
 	assert_int_equal(mount("none", dir, "tmpfs", flags, options), 0);
 }
 
-static void open_hub(uint64_t reserve)
+static void with_reserve(uint64_t reserve)
 {
-	hub = sim_hub(dir, SEGMENT, 0);
 	hub->o.reserve = reserve;
-	a.hub = b.hub = hub;
 	ga = hub_find(hub, "vm0");
 	gb = hub_find(hub, "vm1");
 }
@@ -54,37 +49,26 @@ static void open_hub(uint64_t reserve)
 static int setup(void **state)
 {
 	(void)state;
-	srandom(13);
 	dir = sim_dir();
 	assert_int_equal(unshare(CLONE_NEWNS), 0);
 	assert_int_equal(mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL), 0);
 	set_size(DISK, 0);
-	sim_init(&a, NULL, 0xa);
-	sim_init(&b, NULL, 0xb);
-	open_hub(RESERVE);
+	fixture_begin(13, SEGMENT, 0xa, 0xb);
+	with_reserve(RESERVE);
 	return 0;
 }
 
 static int teardown(void **state)
 {
-	(void)state;
-	sim_disconnect(&a);
-	sim_disconnect(&b);
-	free(a.op);
-	free(b.op);
-	hub_close(hub);
+	close_hub();
 	umount2(dir, MNT_DETACH);
-	sim_remove(dir);
-	free(dir);
-	return 0;
+	return fixture_end(state);
 }
 
-static void reopen(uint64_t reserve)
+static void start_anew(uint64_t reserve)
 {
-	sim_disconnect(&a);
-	sim_disconnect(&b);
-	hub_close(hub);
-	open_hub(reserve);
+	reopen(0);
+	with_reserve(reserve);
 }
 
 /* The other group's agent. */
@@ -218,7 +202,7 @@ static void test_stop_ingest(void **state)
 	sim_compare(&a, acked);
 	sim_compare(&a, 50);
 	/* That it is full is known after a restart, too. */
-	reopen(RESERVE);
+	start_anew(RESERVE);
 	assert_int_equal(sim_connect(&a), 0);
 	assert_int_equal(a.block.state, SESSION_FULL);
 	/* There is room: a little is not enough, for it would be full again at once. */
@@ -278,6 +262,56 @@ static void test_drop_history(void **state)
 }
 
 /*
+ * A source that is faster than history goes, for nobody tends while it is not told to wait: then it has answers for all that
+ * it sends but the last dozen of frames, and waits. It waits as long as segments go, and nothing is refused ever.
+ */
+static void test_slowed(void **state)
+{
+	unsigned int waits = 0, beyond, n;
+	struct hub_view *v;
+
+	(void)state;
+	start_b();
+	when_full("vm1", HUB_DROP_HISTORY);
+	assert_int_equal(fill(&b, 60), 60);
+	start_a();
+	when_full("vm0", HUB_DROP_HISTORY);
+	for (n = 0, beyond = 0; n < 1500; n++) {
+		if (send_some(&a))
+			fail_msg("frame %u: %s", n, a.reason);
+		if (!hub_session_slowed(a.session)) {
+			beyond = 0;
+			continue;
+		}
+		/* Others do not wait. */
+		assert_false(hub_session_slowed(b.session));
+		if (++beyond < 12)
+			continue;
+		assert_int_equal(ga->space.state, SPACE_SLOWED);
+		assert_int_equal(sim_flush(&a), 0);
+		hub_tend(hub);
+		assert_false(hub_session_slowed(a.session));
+		waits++;
+	}
+	assert_true(waits > 3);
+	assert_int_equal(told("vm0", "full"), 0);
+	/* Not with each segment. */
+	assert_int_equal(told("vm0", "slowed"), 1);
+	assert_int_equal(told("vm1", "slowed"), 0);
+	assert_int_equal(fill(&b, 10), 10);
+	assert_int_equal(sim_flush(&a), 0);
+	sim_compare(&a, a.acked);
+	/* Where nothing can go there is nothing to wait for: it is as with stop-ingest. */
+	v = hub_view_open(hub, "vm0", "disk0", "latest", why);
+	assert_non_null(v);
+	while (!send_some(&a))
+		assert_false(hub_session_slowed(a.session) && ga->segment[1]->first_id > v->id);
+	assert_int_equal(ga->space.state, SPACE_FULL);
+	assert_false(hub_session_slowed(a.session));
+	hub_view_close(v);
+}
+
+/*
  * There is no reserve, or others have it: writes and folding end anywhere for want of space. What was acknowledged is
  * there, in this life and in the next.
  */
@@ -286,7 +320,7 @@ static void test_no_space_at_all(void **state)
 	unsigned int i, full = 0;
 
 	(void)state;
-	reopen(1);
+	start_anew(1);
 	start_a();
 	for (i = 0; i < 60; i++) {
 		when_full("vm0", i % 8 < 3 ? HUB_STOP_INGEST : HUB_DROP_HISTORY);
@@ -295,7 +329,7 @@ static void test_no_space_at_all(void **state)
 		if (i % 4 == 3)
 			leave_free((uint64_t)random() % 100000);
 		if (i % 5 == 4)
-			reopen(1);
+			start_anew(1);
 		assert_string_equal(ga->trouble, "");
 		for (int k = 0; k < 2; k++) {
 			ga->fold_next = 0;
@@ -313,7 +347,7 @@ static void test_no_space_at_all(void **state)
 	}
 	assert_true(full > 10);
 	sim_compare(&a, a.acked);
-	reopen(1);
+	start_anew(1);
 	assert_string_equal(hub_find(hub, "vm0")->trouble, "");
 	sim_compare(&a, a.acked);
 }
@@ -330,7 +364,7 @@ static void test_fold_without_space(void **state)
 		leave_free(8 * 4096);
 		ga->fold_next = 0;
 		if (i == 1)
-			reopen(RESERVE);
+			start_anew(RESERVE);
 		else
 			hub_tend(hub);
 		assert_true(ga->half);
@@ -404,13 +438,13 @@ static void test_what_was_said(void **state)
 	assert_int_equal(hub_get_retention(hub, "vm0", &keep), 0);
 	assert_true(keep.when_full == HUB_STOP_INGEST && !keep.own && !keep.own_when_full);
 	when_full("vm0", HUB_DROP_HISTORY);
-	reopen(RESERVE);
+	start_anew(RESERVE);
 	assert_int_equal(hub_get_retention(hub, "vm0", &keep), 0);
 	assert_true(keep.when_full == HUB_DROP_HISTORY && !keep.own && keep.own_when_full);
 	keep.own = true;
 	keep.bytes = 5;
 	assert_int_equal(hub_set_retention(hub, "vm0", &keep, why), 0);
-	reopen(RESERVE);
+	start_anew(RESERVE);
 	assert_int_equal(hub_get_retention(hub, "vm0", &keep), 0);
 	assert_true(keep.when_full == HUB_DROP_HISTORY && keep.own && keep.bytes == 5);
 	assert_int_equal(hub_set_retention(hub, "vm0", &(struct hub_retention){ 0 }, why), 0);
@@ -424,6 +458,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_stop_ingest, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_drop_history, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_slowed, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_no_space_at_all, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_fold_without_space, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_warning, setup, teardown),

@@ -463,6 +463,54 @@ static void test_maps(void **state)
 	maps(77, 500, true, 1);		/* it had failed */
 }
 
+/* ... or what was brought to this host since, by a fail-back? */
+static void back(const char *line, uint64_t map_incarnation, uint64_t map_seq, uint64_t hub_seq, unsigned int marks)
+{
+	const struct fakehub_position then = { SESSION_SIZE, 0x99, hub_seq };
+	char path[128];
+	struct bench b;
+	FILE *f;
+
+	begin(&b);
+	b.cfg.state_dir = bench_dir;
+	unlink(bench_path(path, sizeof(path), "sim.hub"));
+	f = fopen(bench_path(path, sizeof(path), "sim.back"), "w");
+	assert_non_null(f);
+	fprintf(f, line, "v1");
+	assert_int_equal(fclose(f), 0);
+	simring_track(b.sim);
+	fakehub_set_back(hub, &then);
+	simring_set_map(b.sim, b.disk[1].id, map_incarnation, map_seq);
+	start_hub(&b);
+	bench_start(&b);
+	assert_true(simring_wait_hub(b.sim, 1, REPAGENT_REASON_NONE, 10));
+	bench_put(&b, 20);
+	bench_drained(&b);
+	if (simring_marks(b.sim) != marks)
+		fail_msg("'%s', map %" PRIx64 ":%" PRIu64 ", hub at %" PRIu64 ": %u marks, expected %u", line, map_incarnation, map_seq, hub_seq,
+			 simring_marks(b.sim), marks);
+	bench_stop(&b);
+	nothing_refused();
+	assert_true(unlink(path) || marks);	/* it is over, and gone */
+	unlink(bench_path(path, sizeof(path), "sim.hub"));
+	finish(&b);
+}
+
+static void test_back(void **state)
+{
+	(void)state;
+	back("%s had 0000000000000077:500 has 0000000000000099:42\n", 0x77, 500, 42, 0);
+	back("other begun\n%s had 0000000000000077:500 has 0000000000000099:42\n", 0x77, 499, 42, 0);
+	back("%s had 0000000000000077:500 has 0000000000000099:42\n", 0x77, 501, 42, 1);	/* bits were cleared since */
+	back("%s had 0000000000000077:500 has 0000000000000099:42\n", 0x78, 500, 42, 1);
+	back("%s had 0000000000000077:500 has 0000000000000099:42\n", 0x77, 500, 43, 1);	/* somebody has written since */
+	back("%s had 0000000000000077:500 has 0000000000000098:42\n", 0x77, 500, 42, 1);
+	back("%s begun\n", 0x77, 500, 42, 1);
+	back("%s9 had 0000000000000077:500 has 0000000000000099:42\n", 0x77, 500, 42, 1);	/* another volume */
+	back("%s had 0000000000000077:500 has 0000000000000099:42 \n", 0x77, 500, 42, 1);	/* and no such line */
+	back("%s had 0000000000000077:500", 0x77, 500, 42, 1);
+}
+
 /* The same of a volume that comes later. */
 static void test_map_of_latecomer(void **state)
 {
@@ -1120,6 +1168,25 @@ static void rejoin_as(struct client *c, int64_t generation, bool taken)
 	json_object_put(result);
 }
 
+/* Return what it returned; NULL where an error of a class is expected, or it returned nothing. */
+static struct json_object *back_command(struct client *c, const char *command, const char *volume, const char *at, const char *expected)
+{
+	char class[CLIENT_CLASS_MAX] = "", error[CLIENT_ERROR_MAX] = "";
+	struct json_object *arguments = json_object_new_object(), *result = NULL;
+	bool ok;
+
+	json_object_object_add(arguments, "volume", json_object_new_string(volume));
+	if (at)
+		json_object_object_add(arguments, "at", json_object_new_string(at));
+	ok = client_call(c, command, arguments, 10000, &result, class, error);
+	if (ok == !!expected || (expected && strcmp(class, expected)))
+		fail_msg("%s: %s, '%s': expected %s", command, class, error, expected ? expected : "none");
+	if (!strncmp(command, "query", 5))
+		return result;
+	json_object_put(result);
+	return NULL;
+}
+
 /*
  * The real rephub fails the group over: this side is told by which generation, and since when; it captures no more,
  * and nothing of it gets there. Rolled back, it goes on by itself; committed, once it was told the generation, and is
@@ -1128,7 +1195,7 @@ static void rejoin_as(struct client *c, int64_t generation, bool taken)
 static void test_fenced(void **state)
 {
 	char program[512], dir[128], path[128], command[1200], error[CLIENT_ERROR_MAX];
-	struct json_object *status, *fenced;
+	struct json_object *status, *fenced, *o;
 	struct client c;
 	struct bench b;
 	uint64_t acked;
@@ -1147,6 +1214,7 @@ static void test_fenced(void **state)
 		fail_msg("%s", error);
 	rejoin_as(&c, 7, false);
 	rejoin_as(&c, 0, false);
+	back_command(&c, "begin-back", "v0", NULL, "WrongState");
 	acked = simring_acked(b.sim);
 	snprintf(command, sizeof(command), "%sctl --dir %s failover sim --at latest > /dev/null", program, dir);
 	assert_int_equal(system(command), 0);
@@ -1158,6 +1226,23 @@ static void test_fenced(void **state)
 	assert_non_null(strstr(text(json_object_object_get(status, "hub"), "why"), "fenced by generation 2 since 20"));
 	json_object_put(status);
 	assert_int_equal(simring_acked(b.sim), acked);
+	/* While a disk is half of this and half of that it is nobody's. */
+	o = back_command(&c, "query-unsent", "v0", NULL, NULL);
+	status = call(&c, "query-status", NULL);
+	snprintf(command, sizeof(command), "%s:%" PRIu64, text(status, "incarnation"), acked);
+	assert_string_equal(text(o, "basis"), command);
+	json_object_put(status);
+	assert_int_equal(json_object_array_length(json_object_object_get(o, "ranges")), 0);
+	json_object_put(o);
+	back_command(&c, "begin-back", "disk9", NULL, "NoSuchVolume");
+	back_command(&c, "begin-back", "v0", NULL, NULL);
+	rejoin_as(&c, 2, false);
+	back_command(&c, "end-back", "v0", "here", "InvalidArgument");
+	back_command(&c, "end-back", "v0", "0000000000000099:0", "InvalidArgument");
+	rejoin_as(&c, 2, false);
+	back_command(&c, "end-back", "v0", "0000000000000099:42", NULL);
+	rejoin_as(&c, 2, false);	/* and what of the other? */
+	back_command(&c, "end-back", "v1", "0000000000000099:42", NULL);
 	/* Even told the right one it may not, while there is a way back. */
 	rejoin_as(&c, 2, true);
 	usleep(200000);
@@ -1194,6 +1279,7 @@ int main(void)
 		cmocka_unit_test(test_hub_set_back),
 		cmocka_unit_test(test_hub_emptied),
 		cmocka_unit_test(test_maps),
+		cmocka_unit_test(test_back),
 		cmocka_unit_test(test_map_of_latecomer),
 		cmocka_unit_test(test_states),
 		cmocka_unit_test(test_frame_refused),

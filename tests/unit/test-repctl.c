@@ -15,6 +15,7 @@
 #include "repctl/json.h"
 #include "repctl/recovered.h"
 #include "repctl/show.h"
+#include "repctl/spans.h"
 #include "repctl/suggest.h"
 #include "repctl/table.h"
 
@@ -241,6 +242,53 @@ static void test_mirror_line(void **state)
 	assert_string_equal(line, "core 1 2 2 253:0 0 7:1 0 1 handle_errors");
 }
 
+/* Parts of a disk, against a map of its blocks. */
+static void test_spans(void **state)
+{
+	enum { BLOCKS = 64, ALIGN = 8, SIZE = BLOCKS * ALIGN - 3 };
+	bool a[BLOCKS], b[BLOCKS], is[BLOCKS];
+	struct spans s[2], out;
+	unsigned int round, i, k;
+	size_t n;
+
+	(void)state;
+	srandom(3);
+	for (round = 0; round < 2000; round++) {
+		memset(s, 0, sizeof(s));
+		memset(a, 0, sizeof(a));
+		memset(b, 0, sizeof(b));
+		for (k = 0; k < 2; k++) {
+			for (i = (unsigned int)random() % 6; i; i--) {
+				uint64_t start = (uint64_t)random() % (SIZE + 20), end = start + (uint64_t)random() % 60, at;
+
+				assert_true(spans_add(&s[k], start, end));
+				for (at = start; at < end && at < SIZE; at++)
+					(k ? b : a)[at / ALIGN] = true;
+			}
+			spans_tidy(&s[k], ALIGN, SIZE);
+		}
+		out = (struct spans){ 0 };
+		assert_true(spans_without(&s[0], &s[1], &out));
+		memset(is, 0, sizeof(is));
+		for (n = 0; n < out.nr; n++) {
+			assert_true(out.span[n].start < out.span[n].end && out.span[n].end <= SIZE);
+			assert_true(!n || out.span[n].start > out.span[n - 1].end);
+			assert_int_equal(out.span[n].start % ALIGN, 0);
+			assert_true(out.span[n].end % ALIGN == 0 || out.span[n].end == SIZE);
+			for (i = (unsigned int)out.span[n].start / ALIGN; i * ALIGN < out.span[n].end; i++)
+				is[i] = true;
+		}
+		for (i = 0; i < BLOCKS; i++)
+			assert_int_equal(is[i], a[i] && !b[i]);
+		for (n = 0, i = 0; i < BLOCKS; i++)
+			n += is[i] ? i == BLOCKS - 1 ? SIZE % ALIGN : ALIGN : 0;
+		assert_int_equal(spans_bytes(&out), n);
+		spans_free(&s[0]);
+		spans_free(&s[1]);
+		spans_free(&out);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -254,6 +302,7 @@ int main(void)
 		cmocka_unit_test(test_hostile),
 		cmocka_unit_test(test_mirror),
 		cmocka_unit_test(test_mirror_line),
+		cmocka_unit_test(test_spans),
 	};
 
 	setenv("TZ", "UTC0", 1);

@@ -56,6 +56,7 @@ static const struct key group_keys[CONF_NR_GROUP_KEYS] = {
 	[CONF_G_DRAIN_TIMEOUT]	  = { "drain-timeout", KIND_TIME, 0, 0, NULL },
 	[CONF_G_CHECKPOINT_INTERVAL] = { "checkpoint-interval", KIND_TIME, 0, 0, NULL },
 	[CONF_G_COMPRESS]	  = { "compress", KIND_CHOICE, 0, 0, "no zstd" },
+	[CONF_G_CONGESTION]	  = { "congestion", KIND_CHOICE, 0, 0, "system bbr" },
 	[CONF_G_REQUIRE]	  = { "require-protection", KIND_CHOICE, 0, 0, "yes no" },
 };
 

@@ -37,6 +37,7 @@ enum conf_group_key {
 	CONF_G_DRAIN_TIMEOUT,
 	CONF_G_CHECKPOINT_INTERVAL,
 	CONF_G_COMPRESS,		/* no or zstd */
+	CONF_G_CONGESTION,		/* system or bbr */
 	CONF_G_REQUIRE,			/* yes or no: whether repctl activate may do without */
 	CONF_NR_GROUP_KEYS
 };

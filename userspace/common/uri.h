@@ -8,7 +8,7 @@
 #include <linux/dm-repagent.h>
 
 #define URI_MAX		1024	/* bytes of an expanded URI, with its NUL */
-#define VOLUME_NAME_MAX	64	/* bytes of what uri_for_hub() takes for a volume */
+#define VOLUME_NAME_MAX	80	/* bytes of what uri_for_hub() takes for a volume */
 #define URI_ERROR_MAX	1400	/* bytes of a sentence about one */
 
 /*

@@ -164,6 +164,7 @@ bool nbds_reload_tls(struct nbds_server *s, char *error, size_t size);
 void nbds_get_stats(struct nbds_server *s, struct nbds_stats *stats);
 void nbds_stop(struct nbds_server *s);
 
+void nbds_release(struct nbds_request *rq);
 void nbds_complete(struct nbds_request *rq, int error);
 bool nbds_extent(struct nbds_request *rq, uint64_t length, uint32_t flags);
 

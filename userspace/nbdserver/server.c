@@ -598,6 +598,18 @@ static void piece_done(struct piece *p)
 }
 
 /**
+ * nbds_release - the bytes of a WRITE are not needed any more, though it is not done
+ * @rq: it; its buffer is gone
+ *
+ * Context: within nbds_ops.submit().
+ */
+void nbds_release(struct nbds_request *rq)
+{
+	release_mem((struct piece *)(void *)rq);
+	rq->buf = NULL;
+}
+
+/**
  * nbds_complete - a request is done
  * @rq: it; gone with this call
  * @error: 0 or a positive errno

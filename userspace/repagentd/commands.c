@@ -11,6 +11,7 @@
 
 #include "../common/log.h"
 #include "../common/parse.h"
+#include "back.h"
 #include "core.h"
 
 #define PROTECT_RETRY	(5 * NSEC_PER_SEC)
@@ -896,6 +897,133 @@ static void query_dirty(void *owner, struct call *call, struct json_object *argu
 	call_return(call, o);
 }
 
+/* --- A disk that was failed over from ------------------------------------- */
+
+/* What the hub had of the volume when all that is dirty, and nothing else, was lacking there; seq 0: not known. */
+static void basis_of(const struct daemon *d, const struct repagent_volume_info *v, uint64_t *incarnation, uint64_t *seq)
+{
+	*incarnation = d->stream.acked ? d->stream.incarnation : v->map_incarnation;
+	*seq = d->stream.acked ? d->stream.acked : v->map_seq;
+}
+
+static struct json_object *position(uint64_t incarnation, uint64_t seq)
+{
+	char point[48];
+
+	snprintf(point, sizeof(point), "%016" PRIx64 ":%" PRIu64, incarnation, seq);
+	return seq ? text(point) : NULL;
+}
+
+/*
+ * Records from one on that are of the volume, at most max of them. *from is where to go on, or 0 when all is told.
+ * Return 0, -EAGAIN if a write is under way, or another negative errno.
+ */
+static int collect_unsent(struct daemon *d, const char *volume, uint64_t max, struct json_object *ranges, uint64_t *from)
+{
+	struct stream *s = malloc(sizeof(*s));
+	struct record rec;
+	int r = 1;
+
+	if (!s)
+		return -ENOMEM;
+	*s = d->stream;		/* another reader of the same ring */
+	s->end = s->info.head - 1;
+	s->next = *from > s->acked ? *from : s->acked + 1;
+	for (; r > 0 && s->next <= s->end && json_object_array_length(ranges) < max; stream_advance(s)) {
+		r = stream_peek(s, &rec);
+		if (r > 0 && rec.volume >= 0 && !strcmp(s->volume[rec.volume].info.name, volume) &&
+		    (rec.type == REPAGENT_REC_WRITE || rec.type == REPAGENT_REC_ZEROES || rec.type == REPAGENT_REC_DISCARD ||
+		     rec.type == REPAGENT_REC_RESYNC))
+			json_object_array_add(ranges, pair(rec.offset, rec.length));
+	}
+	*from = s->next <= s->end ? s->next : 0;
+	free(s);
+	return r > 0 ? 0 : r ? r : -EAGAIN;
+}
+
+static void query_unsent(void *owner, struct call *call, struct json_object *arguments)
+{
+	uint64_t from = json_object_get_uint64(json_object_object_get(arguments, "from")), max = RANGES_MAX, incarnation, seq;
+	const char *volume = text_of(arguments, "volume");
+	struct json_object *n, *ranges, *o;
+	struct daemon *d = owner;
+	int r;
+
+	if (json_object_object_get_ex(arguments, "max", &n))
+		max = json_object_get_uint64(n);
+	if (!max || max > RANGES_MAX) {
+		call_fail(call, "InvalidArgument", "max %" PRIu64 ": expected a number from 1 to %d", max, RANGES_MAX);
+		return;
+	}
+	if (no_group(d, call) || no_volume(d, call, volume))
+		return;
+	daemon_refresh(d);
+	ranges = json_object_new_array();
+	r = collect_unsent(d, volume, max, ranges, &from);
+	if (r == -EAGAIN)
+		call_fail(call, "DeviceBusy", "a write to a volume of the group is under way: end the VM first");
+	else if (r < 0)
+		fail_errno(call, "what the ring holds cannot be told", r);
+	if (r < 0) {
+		json_object_put(ranges);
+		return;
+	}
+	basis_of(d, find_volume(d, volume), &incarnation, &seq);
+	o = json_object_new_object();
+	json_object_object_add(o, "volume", text(volume));
+	json_object_object_add(o, "basis", position(incarnation, seq));
+	json_object_object_add(o, "ranges", ranges);
+	json_object_object_add(o, "next", from ? json_object_new_uint64(from) : NULL);
+	call_return(call, o);
+}
+
+/* A volume that the hub has fenced off may be written over; noted durably. */
+static void note_back(struct daemon *d, struct call *call, const char *volume, struct back_volume *v)
+{
+	if (!d->tap->fenced) {
+		call_fail(call, "WrongState", "the hub has not fenced group %s off (%s), so that this disk is the one that counts", d->cfg->group,
+			  d->tap->connected ? "it takes its stream" : d->tap->why);
+		return;
+	}
+	snprintf(v->name, sizeof(v->name), "%s", volume);
+	if (back_note(v, d->cfg->state_dir, d->cfg->group))
+		call_return(call, NULL);
+	else
+		call_fail(call, "Failed", "that volume %s is written over cannot be noted in %s: %s", volume,
+			  d->cfg->state_dir ? d->cfg->state_dir : "no directory", strerror(errno));
+}
+
+static void begin_back(void *owner, struct call *call, struct json_object *arguments)
+{
+	const char *volume = text_of(arguments, "volume");
+	struct back_volume v = { .ended = false };
+	struct daemon *d = owner;
+
+	if (stopping(d, call) || no_group(d, call) || no_volume(d, call, volume))
+		return;
+	log_notice("volume %s: what the hub has is written over it, by command", volume);
+	note_back(d, call, volume, &v);
+}
+
+static void end_back(void *owner, struct call *call, struct json_object *arguments)
+{
+	const char *volume = text_of(arguments, "volume"), *at = text_of(arguments, "at");
+	struct back_volume v = { .ended = true };
+	struct daemon *d = owner;
+	int used = 0;
+
+	if (stopping(d, call) || no_group(d, call) || no_volume(d, call, volume))
+		return;
+	if (sscanf(at, "%16" SCNx64 ":%" SCNu64 "%n", &v.has_incarnation, &v.has_seq, &used) != 2 || at[used] || !v.has_seq) {
+		call_fail(call, "InvalidArgument", "at '%.60s': expected a position of the hub, INCARNATION:NUMBER", at);
+		return;
+	}
+	daemon_refresh(d);
+	basis_of(d, find_volume(d, volume), &v.had_incarnation, &v.had_seq);
+	log_notice("volume %s: it is what the hub has at %s", volume, at);
+	note_back(d, call, volume, &v);
+}
+
 /* --- The stream --------------------------------------------------------- */
 
 /* Those that begin with '@' are the daemon's own. */
@@ -1063,6 +1191,17 @@ static const struct argument dirty_arguments[] = {
 	{ NULL, ARG_END, false },
 };
 
+static const struct argument end_back_arguments[] = {
+	{ "volume", ARG_NAME, true },
+	{ "at", ARG_TEXT, true },
+	{ NULL, ARG_END, false },
+};
+
+static const struct argument begin_back_arguments[] = {
+	{ "volume", ARG_NAME, true },
+	{ NULL, ARG_END, false },
+};
+
 static const struct argument label_arguments[] = {
 	{ "label", ARG_TEXT, true },
 	{ NULL, ARG_END, false },
@@ -1094,6 +1233,7 @@ const struct command daemon_commands[] = {
 	{ "query-status", no_arguments, query_status },
 	{ "query-volumes", no_arguments, query_volumes },
 	{ "query-dirty", dirty_arguments, query_dirty },
+	{ "query-unsent", dirty_arguments, query_unsent },
 	{ "query-reader", no_arguments, query_reader },
 	{ "checkpoint", label_arguments, checkpoint },
 	{ "resync", volume_arguments, resync },
@@ -1101,6 +1241,8 @@ const struct command daemon_commands[] = {
 	{ "stop-verify", no_arguments, stop_verify },
 	{ "pause", no_arguments, pause_command },
 	{ "resume", no_arguments, resume_command },
+	{ "begin-back", begin_back_arguments, begin_back },
+	{ "end-back", end_back_arguments, end_back },
 	{ "rejoin", rejoin_arguments, rejoin },
 	{ "shutdown", no_arguments, shutdown_command },
 	{ "subscribe", no_arguments, subscribe },

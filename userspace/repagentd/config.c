@@ -47,6 +47,8 @@ void config_apply(struct config *cfg, const struct conf *conf)
 		cfg->allow_no_flush = !strcmp(v[CONF_G_ALLOW_NO_FLUSH], "yes");
 	if (v[CONF_G_COMPRESS])
 		cfg->compress = !strcmp(v[CONF_G_COMPRESS], "zstd");
+	if (v[CONF_G_CONGESTION])
+		cfg->bbr = !strcmp(v[CONF_G_CONGESTION], "bbr");
 	if (v[CONF_G_EPOCH_RECORDS])
 		parse_count(v[CONF_G_EPOCH_RECORDS], &cfg->epoch.records);
 	if (v[CONF_G_EPOCH_SIZE])

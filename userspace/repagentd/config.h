@@ -22,6 +22,7 @@
  * @control:		path of the control socket, or NULL
  * @state_dir:		where it is remembered which rephub a group is at, or NULL
  * @compress:		zstd's level for frames to a rephub; 0: they are not compressed
+ * @bbr:		connections by TCP ask for the congestion control bbr
  * @conf:		the file's volumes and reader, and the ring's size
  */
 struct config {
@@ -41,6 +42,7 @@ struct config {
 	const char *control;
 	const char *state_dir;
 	int compress;
+	bool bbr;
 	struct conf conf;
 };
 

@@ -329,8 +329,11 @@ void conn_check_size(struct conn *c, uint64_t bytes)
 		      human_size(is, c->size), c->size, human_size(need, bytes), bytes, bytes);
 }
 
-/* A hub that vanished without a word is noticed by TCP, too. */
-static void set_keepalive(struct conn *c)
+/*
+ * A hub that vanished without a word is noticed by TCP, too. With bbr, where the kernel has it, a line that loses packets
+ * is not taken for one that is full.
+ */
+static void set_tcp(struct conn *c)
 {
 	unsigned int ms = (unsigned int)(c->cfg->timeout / NSEC_PER_MSEC);
 	int fd = nbd_aio_get_fd(c->nbd), on = 1, idle = 10, interval = 5, count = 3;
@@ -341,6 +344,8 @@ static void set_keepalive(struct conn *c)
 	setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle, sizeof(idle));
 	setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &interval, sizeof(interval));
 	setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &count, sizeof(count));
+	if (c->cfg->bbr)
+		setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, "bbr", 3);
 }
 
 /* Not every server has one. */
@@ -368,7 +373,7 @@ static void negotiated(struct conn *c)
 	c->flushes = nbd_can_flush(c->nbd) == 1;
 	c->zeroes = nbd_can_zero(c->nbd) == 1 && !c->no_zeroes;
 	c->trims = nbd_can_trim(c->nbd) == 1;
-	set_keepalive(c);
+	set_tcp(c);
 	if (c->described)
 		take_description(c);
 

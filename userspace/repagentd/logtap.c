@@ -36,6 +36,7 @@
 #include "../common/frame.h"
 #include "../common/log.h"
 #include "../common/parse.h"
+#include "back.h"
 #include "compare.h"
 #include "conn.h"
 #include "known.h"
@@ -91,10 +92,11 @@ struct out {
  * @session:	of the block
  * @known:	whom we spoke to last
  * @foreign:	it is refused because it is another one
+ * @refused:	why a command was
  * @fenced:	... because of this generation; 0: it is not. @fenced_since: when that was
  *		made, ns of CLOCK_REALTIME, 0: not known
  * @base_incarnation, @base_seq: where the hub was when this incarnation began, as
- *		far as we know; zeroes: we do not
+ *		far as we know; zeroes: we do not. @back: volumes that were brought there
  * @doubted:	ids of the volumes that are to be marked dirty as a whole, at their
  *		index; @marked: of those that were
  * @offset:	where the next frame goes
@@ -141,8 +143,10 @@ struct logtap {
 	struct session session;
 	struct known known;
 	bool foreign;
+	char refused[512];
 	uint64_t fenced, fenced_since;
 	uint64_t base_incarnation, base_seq;
+	struct back back;
 	uint16_t doubted[REPAGENT_MAX_VOLUMES], marked[REPAGENT_MAX_VOLUMES];
 	int which;
 	uint64_t offset;
@@ -258,6 +262,7 @@ int lose(struct logtap *l, enum conn_fault what, const char *fmt, ...)
 	log_msg(kind[what].priority, "%s (%s). %s.", l->tap.why, l->tap.uri[0] ? l->tap.uri : "no URI",
 		kind[what].then);
 	l->tap.connected = false;
+	l->tap.fenced = what == FAULT_FENCED || (what == FAULT_LOST && l->tap.fenced);
 	/* Nothing gets better by asking soon, unless the line was the trouble. */
 	if (what != FAULT_LOST)
 		l->pause = l->cfg->retry_full;
@@ -375,6 +380,7 @@ static int go_stream(struct logtap *l)
 	l->state = STREAM;
 	l->deadline = UINT64_MAX;
 	l->tap.connected = true;
+	l->tap.fenced = false;
 	l->tap.why[0] = '\0';
 	return stream_hub(l->stream, true, REPAGENT_REASON_NONE);
 }
@@ -393,7 +399,8 @@ static int first_doubted(struct logtap *l)
 
 		if (v->id && v->id != l->marked[i] && v->map_incarnation &&
 		    v->map_incarnation != l->stream->incarnation &&
-		    (v->map_incarnation != l->base_incarnation || v->map_seq > l->base_seq))
+		    (v->map_incarnation != l->base_incarnation || v->map_seq > l->base_seq) &&
+		    !back_rests(&l->back, v, l->base_incarnation, l->base_seq))
 			l->doubted[i] = v->id;
 		if (l->doubted[i] && l->doubted[i] == v->id)
 			first = i;
@@ -549,6 +556,7 @@ static int judge_session(struct logtap *l)
 	/* A new life of the ring, of which the hub has nothing yet. */
 	l->base_incarnation = s->incarnation;
 	l->base_seq = s->seq;
+	back_load(&l->back, l->cfg->state_dir, l->cfg->group);
 	return s->owes || first_doubted(l) >= 0 ? begin_lost(l) : go_stream(l);
 }
 
@@ -843,6 +851,8 @@ static int acknowledge(struct logtap *l)
 		log_err("the kernel will not have record %" PRIu64 " acknowledged: %s", l->durable, strerror(-r));
 	else
 		l->pause = l->cfg->retry_min;
+	if (r >= 0)
+		back_forget(&l->back, l->cfg->state_dir, l->cfg->group);
 	return r;
 }
 
@@ -1181,9 +1191,22 @@ static void logtap_accept(struct tap *tap)
 static bool logtap_rejoin(struct tap *tap, uint64_t generation, const char **why)
 {
 	struct logtap *l = to_logtap(tap);
+	const struct repagent_volume_info *v;
+	struct back back;
+	unsigned int i;
 
 	if (tap->connected) {
 		*why = "the hub takes the stream already";
+		return false;
+	}
+	back_load(&back, l->cfg->state_dir, l->cfg->group);
+	for (i = 0; i < REPAGENT_MAX_VOLUMES; i++) {
+		v = &l->stream->volume[i].info;
+		if (!v->id || back_ended(&back, v->name))
+			continue;
+		snprintf(l->refused, sizeof(l->refused), "volume %s is not yet what the hub has, though it was to be: repctl fail-back %s --finish. "
+			 "If it got that in another way: rm %s/%s.back", v->name, l->cfg->group, l->cfg->state_dir, l->cfg->group);
+		*why = l->refused;
 		return false;
 	}
 	log_notice("generation %" PRIu64 " of the hub at %s is this host's, by command", generation, tap->uri);

@@ -58,6 +58,8 @@ static const char usage_text[] =
 "      --checkpoint-interval TIME\n"
 "                              between two timed checkpoints at a rephub; 0: none\n"
 "      --compress zstd         what goes to a rephub\n"
+"      --congestion bbr        TCP's, where the kernel has it: for lines that lose\n"
+"                              packets\n"
 "      --timeout TIME          for an answer of the hub\n"
 "      --heartbeat TIME        try an idle connection this often\n"
 "      --drain-timeout TIME    for a clean stop\n"
@@ -79,6 +81,7 @@ enum option_id {
 	OPT_DRAIN,
 	OPT_CHECKPOINT_INTERVAL,
 	OPT_COMPRESS,
+	OPT_CONGESTION,
 	OPT_CONFIG,
 	OPT_CONTROL,
 	OPT_NO_CONTROL,
@@ -99,6 +102,7 @@ static const struct option options[] = {
 	{ "drain-timeout",	required_argument, NULL, OPT_DRAIN },
 	{ "checkpoint-interval", required_argument, NULL, OPT_CHECKPOINT_INTERVAL },
 	{ "compress",		required_argument, NULL, OPT_COMPRESS },
+	{ "congestion",		required_argument, NULL, OPT_CONGESTION },
 	{ "config",		required_argument, NULL, OPT_CONFIG },
 	{ "control",		required_argument, NULL, OPT_CONTROL },
 	{ "state-dir",		required_argument, NULL, OPT_STATE_DIR },
@@ -145,6 +149,7 @@ static const char *const conf_options[] = {
 	[OPT_DRAIN - OPT_TLS]		= "drain-timeout",
 	[OPT_CHECKPOINT_INTERVAL - OPT_TLS] = "checkpoint-interval",
 	[OPT_COMPRESS - OPT_TLS]	= "compress",
+	[OPT_CONGESTION - OPT_TLS]	= "congestion",
 };
 
 static void parse_options(struct config *cfg, struct command_line *cl, int argc, char **argv)
@@ -172,6 +177,7 @@ static void parse_options(struct config *cfg, struct command_line *cl, int argc,
 		case OPT_DRAIN:
 		case OPT_CHECKPOINT_INTERVAL:
 		case OPT_COMPRESS:
+		case OPT_CONGESTION:
 			if (!conf_set(&cl->conf, CONF_GROUP, NULL, conf_options[c - OPT_TLS],
 				      c == OPT_NO_FLUSH ? "yes" : optarg, error))
 				usage_error("--%s", error);

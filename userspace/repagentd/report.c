@@ -150,6 +150,17 @@ static void report_image(const struct report *rep, struct volume_report *r, cons
 	tell(rep, REPORT_IMAGE, i);
 }
 
+static void report_map(struct volume_report *r, const struct repagent_volume_info *i)
+{
+	if (i->map_error && !r->map_error)
+		log_err("volume %s: %s (%s); after a crash all of it has to be read. %s", i->name,
+			reason_words(REPAGENT_REASON_META_ERROR), strerror((int)i->map_error),
+			reason_remedy(REPAGENT_REASON_META_ERROR));
+	else if (!i->map_error && r->map_error)
+		log_notice("volume %s: its write-intent map is kept again", i->name);
+	r->map_error = i->map_error;
+}
+
 static void report_volume(const struct report *rep, struct volume_report *r,
 			  const struct repagent_volume_info *i, uint64_t now)
 {
@@ -166,6 +177,7 @@ static void report_volume(const struct report *rep, struct volume_report *r,
 		tell(rep, REPORT_VOLUME, i);
 	report_image(rep, r, i, known, now);
 	report_busy(r, i, now);
+	report_map(r, i);
 	if (i->failed > r->failed)
 		log_err("volume %s: %" PRIu64 " local writes failed at its origin device; the ranges will be resynced. "
 			"Look at the origin device.", i->name, (uint64_t)i->failed - r->failed);

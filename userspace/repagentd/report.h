@@ -9,7 +9,7 @@
 /*
  * struct volume_report - what was last said of a volume; times are ns of
  * CLOCK_MONOTONIC.
- * @id, @active, @image, @failed: as the kernel told them
+ * @id, @active, @image, @map_error, @failed: as the kernel told them
  * @busy_seq:	the busy record that holds back the stream, since @busy_since
  * @busy_told:	that was complained about
  * @image_since: when @image was noticed
@@ -20,6 +20,7 @@ struct volume_report {
 	bool active;
 	bool busy_told;
 	unsigned int image;
+	uint32_t map_error;
 	uint64_t failed;
 	uint64_t busy_seq;
 	uint64_t busy_since;

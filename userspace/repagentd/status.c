@@ -105,6 +105,7 @@ static struct json_object *volume_object(struct daemon *d, unsigned int i)
 	add(o, "resync", v->image == REPAGENT_IMAGE_RESYNC ?
 	    bytes_of(r->total, v->resync_left << 9) : NULL);
 	add(o, "verify", status_verify(d, i));
+	add(o, "map-error", v->map_error ? json_object_new_string(strerror((int)v->map_error)) : NULL);
 	add(o, "busy", r->busy_told ? json_object_new_uint64(r->busy_seq) : NULL);
 	add(o, "tap", uri_for_volume(&d->cfg->taps, d->cfg->group, v->name, uri, error) ?
 	    json_object_new_string(uri) : NULL);

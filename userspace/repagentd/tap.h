@@ -56,6 +56,7 @@ struct tap_ops {
  * @kind:	a word
  * @uri:	of the hub; empty where each volume has its own
  * @connected:	the hub takes the stream
+ * @fenced:	when it was asked last it said that it takes that of another host
  * @why:	why it does not
  * @verify:	knows which VERIFY records to compare
  * @mark_dirty:	of whoever made the tap: have a volume, or with NULL all, read
@@ -66,7 +67,7 @@ struct tap {
 	const struct tap_ops *ops;
 	const char *kind;
 	char uri[URI_MAX];
-	bool connected;
+	bool connected, fenced;
 	char why[600];
 	struct verify *verify;
 	bool (*mark_dirty)(void *owner, const char *volume);

@@ -23,7 +23,14 @@
 
 #define DRAIN_MS	30000
 
-enum { OPT_REQUIRE = 256, OPT_WAIT, OPT_DIRECT };
+enum { OPT_REQUIRE = 256, OPT_WAIT, OPT_DIRECT, OPT_FORCE };
+
+static const struct option deactivate_options[] = {
+	{ "direct",	no_argument, NULL, OPT_DIRECT },
+	{ "force",	no_argument, NULL, OPT_FORCE },
+	{ "help",	no_argument, NULL, 'h' },
+	{ NULL, 0, NULL, 0 }
+};
 
 static const struct option options[] = {
 	{ "require-protection", no_argument, NULL, OPT_REQUIRE },
@@ -276,15 +283,16 @@ static int remove_devices(const struct conf *conf, const char *group)
 static int run_deactivate(int argc, char **argv)
 {
 	char path[CONF_PATH_MAX], error[CONF_ERROR_MAX];
-	bool direct = false, drained;
+	bool direct = false, force = false, drained;
 	struct conf conf;
 	const char *group;
 	int c, status;
 
-	while ((c = next_option(argc, argv, ":", options + 2, &status)) != -1) {
-		if (c != OPT_DIRECT)
+	while ((c = next_option(argc, argv, ":", deactivate_options, &status)) != -1) {
+		if (c == OPTION_ERROR)
 			return status;
-		direct = true;
+		direct |= c == OPT_DIRECT;
+		force |= c == OPT_FORCE;
 	}
 	if (!take_group(argc, argv, &group))
 		return EXIT_WRONG_USAGE;
@@ -299,21 +307,25 @@ static int run_deactivate(int argc, char **argv)
 	if (status || direct)
 		return status;
 	/* The daemon sends what is left, unless there is none. */
-	drained = wait_group_gone(group, unit_is("is-active", "repagentd", group) ? DRAIN_MS : 0);
+	drained = wait_group_gone(group, !force && unit_is("is-active", "repagentd", group) ? DRAIN_MS : 0);
 	if (unit_is("is-active", "repagent", group))
 		status = by_systemd("stop", "repagent", group);
-	if (!drained)
+	if (!drained && !force)
 		return fail("the devices are gone, but the hub lacks the last records of group %s. They stay in memory\n"
-			    "Type: repctl status %s", group, group);
+			    "Type: repctl status %s. To drop them: repctl deactivate %s --force", group, group, group);
 	if (unit_is("is-active", "repagentd", group))
 		status = by_systemd("stop", "repagentd", group) || status ? EXIT_FAILED : EXIT_FINE;
+	if (!drained && !forget_group(group))
+		return fail("group %s cannot be forgotten: %s\nType: cat /sys/class/repagent/%s/consumer", group, strerror(errno), group);
 	return status;
 }
 
 const struct command cmd_deactivate = {
-	"deactivate", "GROUP",
+	"deactivate", "GROUP [--force]",
 	"Remove the group's mapped devices, until the next activate or boot",
 	"The VM has to be shut down. What is in the ring is sent first, for at most 30 s.\n\n"
+	"      --force   drop what is not yet sent, and begin a new life with the next activate; volumes\n"
+	"                with a write-intent map remember it there\n"
 	"      --direct  leave systemd and the daemon alone\n",
 	run_deactivate
 };

@@ -10,6 +10,7 @@ extern const struct command cmd_checkpoint;
 extern const struct command cmd_deactivate;
 extern const struct command cmd_dirty;
 extern const struct command cmd_events;
+extern const struct command cmd_fail_back;
 extern const struct command cmd_list;
 extern const struct command cmd_map;
 extern const struct command cmd_pause;

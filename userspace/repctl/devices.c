@@ -172,3 +172,23 @@ bool wait_group_gone(const char *group, unsigned int ms)
 	snprintf(path, sizeof(path), "/sys/class/repagent/%s", group);
 	return wait_until(group_gone, path, ms);
 }
+
+/**
+ * forget_group - drop what a group without devices has not sent
+ * @group: the group, which no process has open
+ *
+ * Return: whether nothing of it is left; else errno says why not.
+ */
+bool forget_group(const char *group)
+{
+	char path[96];
+	bool ok;
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/sys/class/repagent/%s/forget", group);
+	f = fopen(path, "we");
+	if (!f)
+		return errno == ENOENT;
+	ok = fputs(group, f) >= 0;
+	return !fclose(f) && ok;
+}

@@ -19,5 +19,6 @@ void explain_busy(const struct dmdev *dev, const char *group, char *text, size_t
 int own_devices(const struct conf *conf, const char *group, struct dmdev **devs, char *error);
 int activate(const char *group, bool require, unsigned int wait_ms);
 bool wait_group_gone(const char *group, unsigned int ms);
+bool forget_group(const char *group);
 
 #endif /* REPAGENT_DEVICES_H */

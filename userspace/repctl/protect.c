@@ -499,20 +499,6 @@ static int stop_volumes(const struct dmdev *devs, int nr, const char *group, boo
 	return status;
 }
 
-static bool forget(const char *group)
-{
-	char path[96];
-	bool ok;
-	FILE *f;
-
-	snprintf(path, sizeof(path), "/sys/class/repagent/%s/forget", group);
-	f = fopen(path, "we");
-	if (!f)
-		return errno == ENOENT;
-	ok = fputs(group, f) >= 0;
-	return !fclose(f) && ok;
-}
-
 /* The last volume is gone: so go the configuration, the units and what was not sent. */
 static int end_group(const char *group, bool daemon, bool force)
 {
@@ -537,7 +523,7 @@ static int end_group(const char *group, bool daemon, bool force)
 			fail("%s", output);
 		systemctl(output, sizeof(output), "reset-failed", unit, devices);
 	}
-	if (!drained && !forget(group))
+	if (!drained && !forget_group(group))
 		return fail("group %s cannot be forgotten: %s\nType: cat /sys/class/repagent/%s/consumer", group,
 			    strerror(errno), group);
 	return EXIT_FINE;

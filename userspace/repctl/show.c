@@ -6,7 +6,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <linux/dm-repagent.h>
+
 #include "../common/parse.h"
+#include "../common/reason.h"
 #include "json.h"
 #include "show.h"
 #include "state.h"
@@ -193,6 +196,24 @@ static void show_hub(FILE *f, struct json_object *hub)
 		 !connected ? "not connected" : get(hub, "uri") ? text : "connected");
 }
 
+/* Those that fail: the VM and the stream go on, and still somebody has to do something. */
+static void show_maps(FILE *f, struct json_object *volumes)
+{
+	char text[3 * SPAN];
+	struct json_object *v;
+	size_t i;
+
+	for (i = 0; i < length_of(volumes); i++) {
+		v = json_object_array_get_idx(volumes, i);
+		if (!*get_text(v, "map-error"))
+			continue;
+		snprintf(text, sizeof(text), "%s: %s (%s): after a crash all of it has to be read. %s",
+			 get_text(v, "volume"), reason_words(REPAGENT_REASON_META_ERROR), get_text(v, "map-error"),
+			 reason_remedy(REPAGENT_REASON_META_ERROR));
+		put_line(f, "map", text);
+	}
+}
+
 /**
  * show_group - all of one group
  * @f: where to
@@ -228,6 +249,7 @@ void show_group(FILE *f, struct json_object *s, time_t now)
 			human_size(used, get_number(ring, "used")), human_size(size, get_number(ring, "size")),
 			(uintmax_t)get_number(ring, "acked"), (uintmax_t)get_number(ring, "last"));
 	show_reader(f, get(s, "reader"));
+	show_maps(f, get(s, "volumes"));
 	if (length_of(get(s, "volumes"))) {
 		fputc('\n', f);
 		show_volumes(f, s, 2);

@@ -80,6 +80,10 @@ static struct json_object *kernel_volumes(int fd, uint64_t *dirty, uint64_t *lef
 			*total += info.sectors * SECTOR;
 		}
 		json_object_object_add(v, "resync", resync);
+		if (info.map_error)
+			put_text(v, "map-error", strerror((int)info.map_error));
+		else
+			put_null(v, "map-error");
 		if (info.busy_seq)
 			put_number(v, "busy", info.busy_seq);
 		else

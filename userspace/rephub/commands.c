@@ -80,6 +80,7 @@ static void add_volume(void *data, const struct hub_volume_info *v)
 	put_bool(o, "removed", v->removed);
 	put_bool(o, "usable", !v->state);
 	put_text(o, "why", v->state);
+	put_bool(o, "map-error", v->map_error);
 	json_object_object_add(o, "verify", verify_object(&v->verify));
 	json_object_array_add(data, o);
 }

@@ -7,6 +7,7 @@
 #include <semaphore.h>
 #include <sys/queue.h>
 
+#include "cache.h"
 #include "events.h"
 #include "extents.h"
 #include "hub.h"
@@ -59,6 +60,26 @@ struct failover {
 	uint64_t commit_at;
 };
 
+/*
+ * struct fork - what has changed since a fail-over's point, see fork.c. All but @changed and @gone stay as they are
+ * @generation:	that the fail-over made
+ * @start:	where its live's writes begin in the log, which names it
+ * @offset:	no frame before that has a record behind the point
+ * @incarnation, @seq: the last record of who wrote before
+ * @point_incarnation, @point_seq: the point
+ * @changed:	of each slot: sectors that changed in what was folded. The folding thread changes it, with the group's lock
+ * @gone:	it counts no more; guarded by that lock
+ */
+struct fork {
+	SLIST_ENTRY(fork) link;
+	uint64_t generation;
+	uint64_t start, offset;
+	uint64_t incarnation, seq;
+	uint64_t point_incarnation, point_seq;
+	struct extents changed[REPAGENT_MAX_VOLUMES];
+	bool gone;
+};
+
 struct overlay;
 struct order;
 struct verify_report;
@@ -67,19 +88,21 @@ struct verify_state;
 /*
  * enum space_state - what a group does about the disk: Documentation/segments.md, A full disk, has the table
  */
-enum space_state { SPACE_ROOM, SPACE_SHORT, SPACE_FULL };
+enum space_state { SPACE_ROOM, SPACE_SHORT, SPACE_SLOWED, SPACE_FULL };
 
 /*
  * struct space - part of a group
  * @ran_out:	a write found no space, whatever is said to be free
  * @level:	bytes that the group had when the disk became short
  * @unseen:	bytes that came since it was looked what is free
+ * @told_slowed: when it was last said that it is SLOWED, ns of CLOCK_MONOTONIC; 0: not since there was room
  */
 struct space {
 	enum space_state state;
 	bool ran_out;
 	uint64_t level;
 	uint64_t unseen;
+	uint64_t told_slowed;
 };
 
 /* struct tested - what became of a test that was made at a point: @text. */
@@ -116,6 +139,7 @@ struct tested {
  * @torn:	the journal was damaged at the start, so that live may lack what it had
  * @live:	takes the writes of the fail-over VM; NULL: there are none
  * @tests:	see scratch.c
+ * @forks:	the newest first; none is taken out before the end
  * @verify:	see verify.c; NULL of a test
  */
 struct group {
@@ -152,6 +176,7 @@ struct group {
 	uint64_t hold;
 	struct overlay *live;
 	LIST_HEAD(test_list, test) tests;
+	SLIST_HEAD(fork_list, fork) forks;
 	struct verify_state *verify;
 };
 
@@ -174,6 +199,7 @@ struct first {
  * @gone:	those that were forgotten, and may still be known to a session
  * @sweep:	there may be directories of such; @sweep_told: that one cannot be removed, the tender's own
  * @wake:	hub_tend() is not to wait
+ * @cache:	what was read of the journals; has a lock of its own
  * @low:	the warning of a full disk; empty: there is none
  */
 struct hub {
@@ -181,6 +207,7 @@ struct hub {
 	int dir, groups;
 	uint8_t uuid[16];
 	struct events *events;
+	struct cache *cache;
 	pthread_mutex_t lock;
 	LIST_HEAD(group_list, group) list;
 	SLIST_HEAD(gone_list, group) gone;
@@ -246,6 +273,7 @@ void space_given(struct group *g);
 bool space_to_drop(struct group *g);
 bool space_full(struct group *g, char *reason);
 int space_admit(struct group *g, size_t size, char *reason);
+bool space_slowed(struct group *g);
 
 /* verify.c */
 bool verify_open(struct group *g, char *error);
@@ -262,12 +290,23 @@ void forget_sweep(struct hub *hub);
 /* fold.c */
 bool fold_finish(struct group *g, char *error);
 void fold_some(struct group *g);
+bool fold_can(const struct group *g);
+
+/* fork.c */
+void forks_open(struct group *g);
+void forks_close(struct group *g);
+int fork_begin(struct group *g, const struct failover *to, uint64_t id, char *reason);
+void fork_end(struct group *g, uint64_t start);
+const struct fork *fork_find(const struct group *g, uint64_t incarnation, uint64_t seq);
+bool fork_collect(const struct fork *f, struct segment *const *segment, size_t nr, unsigned int slot, struct extents *x);
+int forks_fold(struct group *g, struct segment *const *segment, size_t nr, char *error);
 
 /* failover.c */
 bool failover_open(struct group *g, char *error);
 void failover_tend(struct group *g);
 void failover_close(struct group *g);
 bool failover_ended(struct group *g, char *reason);
+bool failover_at_rest(const struct group *g, char *reason);
 const char *failover_why(const struct group *g, char *reason);
 
 /* scratch.c */

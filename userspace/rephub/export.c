@@ -7,6 +7,10 @@
  * written to the page cache, and must be taken in the order in which it came: that
  * is done at once.  Sums have threads that do nothing else, for each takes the
  * reading of a MiB and more, and a FLUSH is not to wait for that.
+ *
+ * A frame of a group that is slowed, for room is being made for it, was taken and
+ * is not answered yet: whoever waits for that sends no more.  A thread of its own
+ * looks when it is answered, so that no other group waits with it.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -18,30 +22,39 @@
 #include <sys/queue.h>
 #include <time.h>
 
+#include "../common/parse.h"
 #include "../nbdserver/proto.h"
 #include "export.h"
 
 
 _Static_assert(HUB_REASON_MAX <= NBDS_REASON_MAX, "a reason fits into a request");
 
-static const char *const disk_contexts[] = { "base:allocation" };
+enum { CONTEXT_ALLOCATION, CONTEXT_CHANGED };
+
+static const char *const disk_contexts[] = {
+	[CONTEXT_ALLOCATION]	= "base:allocation",
+	[CONTEXT_CHANGED]	= "qemu:dirty-bitmap:changed",	/* of changed/GROUP/VOLUME alone */
+};
 
 /*
- * struct export - one of the four is there.
+ * struct export - one of the first five is there.
+ * @back:	@view is its, if there is one
  * @writer:	of a disk
  */
 struct export {
 	struct hub_session *session;
-	struct hub_view *view;
 	struct hub_disk *disk;
 	struct hub_sums *sums;
+	struct hub_back *back;
+	struct hub_view *view;
 	struct hub_writer writer;
 };
 
-/* In a request's scratch. */
+/* In a request's scratch. @since: when it was held back, ns of CLOCK_MONOTONIC */
 struct job {
 	STAILQ_ENTRY(job) link;
 	struct export *export;
+	uint64_t since;
 };
 
 _Static_assert(sizeof(struct job) <= sizeof(((struct nbds_request *)0)->scratch), "a request has room for its job");
@@ -63,13 +76,16 @@ struct pool {
 	.lock = PTHREAD_MUTEX_INITIALIZER, .more = PTHREAD_COND_INITIALIZER, .jobs = STAILQ_HEAD_INITIALIZER(name.jobs), \
 }
 #define SUM_THREADS	2u
+#define HELD_LOOK	(20 * NSEC_PER_MSEC)	/* between two looks at whether a group is still slowed */
+#define HELD_MAX	(10 * NSEC_PER_SEC)	/* an agent takes no answer for a loss of the hub after 30 s, unless told otherwise */
 
-static struct pool jobs = POOL(jobs), sums_jobs = POOL(sums_jobs);
+static struct pool jobs = POOL(jobs), sums_jobs = POOL(sums_jobs), held = POOL(held);
 
 /* The server asks whether a peer may open an export right before it opens it, in the same thread. */
 static __thread char peer_address[64];
 
 static atomic_uint_fast64_t clients;	/* that have opened a disk */
+static atomic_bool ending;		/* nothing is held back any more */
 
 static struct nbds_request *request_of(struct job *j)
 {
@@ -124,6 +140,9 @@ static void carry_out(struct export *e, struct nbds_request *rq)
 		err = hub_session_flush(e->session, rq->reason);
 	} else if (e->session) {
 		err = hub_session_read(e->session, rq->offset, rq->buf, rq->length, rq->reason);
+	} else if (!e->view) {
+		snprintf(rq->reason, sizeof(rq->reason), "%s", hub_back_text(e->back));
+		err = EPERM;
 	} else if (!hub_view_next(e->view, rq->offset, rq->offset + rq->length, &next) &&
 		   next == rq->offset + rq->length) {
 		rq->hole = true;
@@ -157,11 +176,51 @@ static void *jobs_run(void *arg)
 	return NULL;
 }
 
-static bool pool_start(struct pool *p, unsigned int threads)
+static uint64_t now_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * NSEC_PER_SEC + (uint64_t)now.tv_nsec;
+}
+
+/* The frames that are not answered. */
+static void *held_run(void *arg)
+{
+	const struct timespec look = { .tv_nsec = HELD_LOOK };
+	struct pool *p = arg;
+	struct pool_jobs all;
+	struct job *j;
+
+	pthread_mutex_lock(&p->lock);
+	while (!p->end || !STAILQ_EMPTY(&p->jobs)) {
+		while (STAILQ_EMPTY(&p->jobs) && !p->end)
+			pthread_cond_wait(&p->more, &p->lock);
+		STAILQ_INIT(&all);
+		STAILQ_CONCAT(&all, &p->jobs);
+		pthread_mutex_unlock(&p->lock);
+		while ((j = STAILQ_FIRST(&all))) {
+			STAILQ_REMOVE_HEAD(&all, link);
+			if (ending || now_ns() - j->since > HELD_MAX || !hub_session_slowed(j->export->session)) {
+				nbds_complete(request_of(j), 0);
+				continue;
+			}
+			pthread_mutex_lock(&p->lock);
+			STAILQ_INSERT_TAIL(&p->jobs, j, link);
+			pthread_mutex_unlock(&p->lock);
+		}
+		nanosleep(&look, NULL);
+		pthread_mutex_lock(&p->lock);
+	}
+	pthread_mutex_unlock(&p->lock);
+	return NULL;
+}
+
+static bool pool_start(struct pool *p, void *(*run)(void *), unsigned int threads)
 {
 	p->thread = calloc(threads, sizeof(*p->thread));
 	for (p->nr = 0; p->thread && p->nr < threads; p->nr++)
-		if (pthread_create(&p->thread[p->nr], NULL, jobs_run, p))
+		if (pthread_create(&p->thread[p->nr], NULL, run, p))
 			break;
 	return p->nr;
 }
@@ -179,13 +238,22 @@ static void pool_stop(struct pool *p)
 
 /**
  * exports_start - start the threads that may wait
- * @threads: so many, and those for sums
+ * @threads: so many, and those for sums and for what is held back
  *
  * Return: false if not even one of each can be started.
  */
 bool exports_start(unsigned int threads)
 {
-	return pool_start(&jobs, threads) && pool_start(&sums_jobs, SUM_THREADS);
+	return pool_start(&jobs, jobs_run, threads) && pool_start(&sums_jobs, jobs_run, SUM_THREADS) &&
+	       pool_start(&held, held_run, 1);
+}
+
+/**
+ * exports_release - answer what is held back, and hold nothing back any more; before the server is stopped
+ */
+void exports_release(void)
+{
+	ending = true;
 }
 
 /**
@@ -195,17 +263,18 @@ void exports_stop(void)
 {
 	pool_stop(&jobs);
 	pool_stop(&sums_jobs);
+	pool_stop(&held);
 }
 
 /* ---- names --------------------------------------------------------------- */
 
-enum kind { KIND_LOG, KIND_VIEW, KIND_LIVE, KIND_TEST, KIND_SUMS, KIND_NONE };
+enum kind { KIND_LOG, KIND_VIEW, KIND_LIVE, KIND_TEST, KIND_SUMS, KIND_CHANGED, KIND_NONE };
 
 /*
  * struct parts - of an export's name
  * @group:	of KIND_TEST the test's
  * @volume:	not of KIND_LOG
- * @point:	of KIND_VIEW: what is behind the @
+ * @point:	of KIND_VIEW and KIND_CHANGED: what is behind the @; NULL without
  * @token:	of KIND_LIVE and KIND_TEST: the same, 16 hexadecimal digits; 0 without
  */
 struct parts {
@@ -229,10 +298,10 @@ static bool take_name(char *to, const char *from, ptrdiff_t len)
 	return frame_name_ok(to);
 }
 
-/* log/GROUP, view/GROUP/VOLUME@POINT, live/GROUP/VOLUME[@TOKEN], test/ID/VOLUME[@TOKEN] or sums/GROUP/VOLUME? */
+/* log/GROUP, view/GROUP/VOLUME@POINT, live/GROUP/VOLUME[@TOKEN], test/ID/VOLUME[@TOKEN], sums/GROUP/VOLUME or changed/GROUP/VOLUME[@POINT]? */
 static bool split(const char *name, struct parts *p)
 {
-	static const char *const kinds[] = { "log/", "view/", "live/", "test/", "sums/" };
+	static const char *const kinds[] = { "log/", "view/", "live/", "test/", "sums/", "changed/" };
 	const char *slash, *end;
 
 	*p = (struct parts){ .kind = KIND_LOG };
@@ -247,9 +316,12 @@ static bool split(const char *name, struct parts *p)
 	if (!slash)
 		return false;
 	end = slash + strcspn(slash, "@");
-	if (p->kind == KIND_VIEW ? !*end || !end[1] : *end && (p->kind == KIND_SUMS || !take_token(&p->token, end + 1)))
+	if (*end && (p->kind == KIND_VIEW || p->kind == KIND_CHANGED))
+		p->point = end + 1;
+	else if (*end && (p->kind == KIND_SUMS || !take_token(&p->token, end + 1)))
 		return false;
-	p->point = p->kind == KIND_VIEW ? end + 1 : NULL;
+	if (p->point ? !*p->point : p->kind == KIND_VIEW)
+		return false;
 	return take_name(p->group, name, slash - name) && take_name(p->volume, slash + 1, end - slash - 1);
 }
 
@@ -319,7 +391,7 @@ static bool exports_list(void *data, unsigned int index, char *name, size_t size
 
 /*
  * A rule for GROUP allows its log, all its volumes, and to write those of its tests and its fail-over; one for
- * GROUP/VOLUME the views of that, and its sums.
+ * GROUP/VOLUME the views of that, its sums, and what has changed.
  */
 static bool exports_allowed(void *data, const struct nbds_peer *peer, const char *name,
 			    char *reason, size_t size)
@@ -332,11 +404,24 @@ static bool exports_allowed(void *data, const struct nbds_peer *peer, const char
 		 peer->nr_names ? " at " : "", peer->address);
 	if (!split(name, &p) || (p.kind == KIND_TEST && !hub_test_group(x->hub, p.group, p.group)))
 		return true;	/* and so it does not exist */
-	snprintf(what, sizeof(what), "%s/%s", p.group, p.kind == KIND_VIEW || p.kind == KIND_SUMS ? p.volume : "");
+	snprintf(what, sizeof(what), "%s/%s", p.group,
+		 p.kind == KIND_VIEW || p.kind == KIND_SUMS || p.kind == KIND_CHANGED ? p.volume : "");
 	return access_allows(&x->access, peer, what, reason, size);
 }
 
 /* ---- exports ------------------------------------------------------------- */
+
+static void describe_changed(struct nbds_info *info, const struct hub_back *b)
+{
+	info->size = hub_back_view(b) ? hub_view_size(hub_back_view(b)) : 0;
+	info->min_block = 1;
+	info->preferred_block = 4096;
+	info->read_only = true;
+	info->can_flush = true;
+	info->nr_contexts = sizeof(disk_contexts) / sizeof(disk_contexts[0]);
+	info->contexts = disk_contexts;
+	snprintf(info->description, sizeof(info->description), "%s", hub_back_text(b));
+}
 
 static void describe_log(struct nbds_info *info, const char *group)
 {
@@ -366,7 +451,7 @@ static void describe_view(struct nbds_info *info, const struct hub_view *v, cons
 	/* Several connections are one view only if all of them have the same point. */
 	info->multi_conn = *point >= '0' && *point <= '9' && strchr(point, ':') && !strchr(point, '-');
 	info->can_flush = true;
-	info->nr_contexts = 1;
+	info->nr_contexts = CONTEXT_ALLOCATION + 1;
 	info->contexts = disk_contexts;
 	snprintf(info->description, sizeof(info->description), "%s/%s at %016" PRIx64 ":%" PRIu64 "%s", group, volume,
 		 incarnation, seq, when);
@@ -383,7 +468,7 @@ static void describe_disk(struct nbds_info *info, const struct hub_disk *d, cons
 	info->can_trim = true;
 	info->can_zero = true;
 	info->can_fast_zero = true;
-	info->nr_contexts = 1;
+	info->nr_contexts = CONTEXT_ALLOCATION + 1;
 	info->contexts = disk_contexts;
 	snprintf(info->description, sizeof(info->description), "%s of %s %s, incarnation %016" PRIx64, p->volume,
 		 p->kind == KIND_LIVE ? "group" : "test", p->group, hub_disk_incarnation(d));
@@ -406,7 +491,7 @@ static void *exports_open(void *data, const char *name, struct nbds_info *info, 
 	struct parts p;
 
 	if (!split(name, &p)) {
-		snprintf(reason, size, "expected log/GROUP, view/GROUP/VOLUME@POINT, live/GROUP/VOLUME, test/ID/VOLUME or sums/GROUP/VOLUME");
+		snprintf(reason, size, "expected log/GROUP, view/GROUP/VOLUME@POINT, live/GROUP/VOLUME, test/ID/VOLUME, sums/GROUP/VOLUME or changed/GROUP/VOLUME[@POINT]");
 		return NULL;
 	}
 	e = calloc(1, sizeof(*e));
@@ -417,6 +502,8 @@ static void *exports_open(void *data, const char *name, struct nbds_info *info, 
 		e->view = hub_view_open(x->hub, p.group, p.volume, p.point, why);
 	else if (e && p.kind == KIND_LIVE)
 		e->disk = hub_live_open(x->hub, p.group, p.volume, why);
+	else if (e && p.kind == KIND_CHANGED)
+		e->back = hub_back_open(x->hub, p.group, p.volume, p.point, why);
 	else if (e && p.kind == KIND_SUMS)
 		e->sums = hub_sums_open(x->hub, p.group, p.volume, peer_address, why);
 	else if (e)
@@ -425,9 +512,11 @@ static void *exports_open(void *data, const char *name, struct nbds_info *info, 
 		hub_disk_close(e->disk);
 		e->disk = NULL;
 	}
+	if (e && e->back)
+		e->view = hub_back_view(e->back);
 	if (e && e->view)
 		hub_view_for(e->view, peer_address);
-	if (!e || (!e->session && !e->view && !e->disk && !e->sums)) {
+	if (!e || (!e->session && !e->view && !e->disk && !e->sums && !e->back)) {
 		snprintf(reason, size, "%s", why);
 		free(e);
 		return NULL;
@@ -437,6 +526,8 @@ static void *exports_open(void *data, const char *name, struct nbds_info *info, 
 		describe_log(info, p.group);
 	else if (e->sums)
 		describe_sums(info, e->sums, &p);
+	else if (e->back)
+		describe_changed(info, e->back);
 	else if (e->view)
 		describe_view(info, e->view, p.group, p.volume, p.point);
 	else
@@ -450,6 +541,8 @@ static void exports_close(void *export)
 
 	if (e->session)
 		hub_session_free(e->session);
+	else if (e->back)
+		hub_back_close(e->back);
 	else if (e->view)
 		hub_view_close(e->view);
 	else if (e->sums)
@@ -462,34 +555,64 @@ static void exports_close(void *export)
 static void disk_status(struct export *e, struct nbds_request *rq)
 {
 	uint64_t at = rq->offset, end = at + rq->length, next;
-	bool more = true;
+	uint32_t state;
+	bool more = e->view || e->disk;
 
+	if (!more) {
+		nbds_complete(rq, EPERM);
+		return;
+	}
 	while (at < end && more) {
-		bool data = e->view ? hub_view_next(e->view, at, end, &next) : hub_disk_next(e->disk, at, end, &next);
-
-		more = nbds_extent(rq, next - at, data ? 0 : NBD_STATE_HOLE | NBD_STATE_ZERO);
+		if (rq->context == CONTEXT_CHANGED)
+			state = hub_back_next(e->back, at, end, &next) ? NBD_STATE_DIRTY : 0;
+		else if (e->view ? hub_view_next(e->view, at, end, &next) : hub_disk_next(e->disk, at, end, &next))
+			state = 0;
+		else
+			state = NBD_STATE_HOLE | NBD_STATE_ZERO;
+		more = nbds_extent(rq, next - at, state);
 		at = next;
 	}
 	nbds_complete(rq, 0);
 }
 
-static void exports_submit(void *export, struct nbds_request *rq)
+static void add_job(struct pool *p, struct export *e, struct nbds_request *rq)
 {
 	struct job *j = (struct job *)(void *)rq->scratch;
+
+	*j = (struct job){ .export = e, .since = p == &held ? now_ns() : 0 };
+	pthread_mutex_lock(&p->lock);
+	STAILQ_INSERT_TAIL(&p->jobs, j, link);
+	pthread_cond_signal(&p->more);
+	pthread_mutex_unlock(&p->lock);
+}
+
+static void take_frames(struct export *e, struct nbds_request *rq)
+{
+	int err = hub_session_write(e->session, rq->offset, rq->buf, rq->length, rq->reason);
+
+	if (err || ending || !hub_session_slowed(e->session)) {
+		nbds_complete(rq, err);
+		return;
+	}
+	nbds_release(rq);
+	add_job(&held, e, rq);
+}
+
+static void exports_submit(void *export, struct nbds_request *rq)
+{
 	struct export *e = export;
-	struct pool *p = e->sums ? &sums_jobs : &jobs;
 
 	switch (rq->op) {
 	case NBDS_WRITE:
 		if (!e->session)
 			break;
-		nbds_complete(rq, hub_session_write(e->session, rq->offset, rq->buf, rq->length, rq->reason));
+		take_frames(e, rq);
 		return;
 	case NBDS_STATUS:
 		disk_status(e, rq);
 		return;
 	case NBDS_FLUSH:
-		if (e->view || e->sums) {
+		if (e->view || e->sums || e->back) {
 			nbds_complete(rq, 0);
 			return;
 		}
@@ -497,11 +620,7 @@ static void exports_submit(void *export, struct nbds_request *rq)
 	default:
 		break;
 	}
-	j->export = e;
-	pthread_mutex_lock(&p->lock);
-	STAILQ_INSERT_TAIL(&p->jobs, j, link);
-	pthread_cond_signal(&p->more);
-	pthread_mutex_unlock(&p->lock);
+	add_job(e->sums ? &sums_jobs : &jobs, e, rq);
 }
 
 static bool exports_gone(void *export, char *reason, size_t size)
@@ -509,7 +628,7 @@ static bool exports_gone(void *export, char *reason, size_t size)
 	struct export *e = export;
 	char why[HUB_REASON_MAX];
 
-	if (e->view || e->sums || !(e->session ? hub_session_over(e->session, why) : hub_disk_over(e->disk, why)))
+	if (e->view || e->sums || e->back || !(e->session ? hub_session_over(e->session, why) : hub_disk_over(e->disk, why)))
 		return false;
 	snprintf(reason, size, "%s", why);
 	return true;

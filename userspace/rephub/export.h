@@ -16,6 +16,7 @@ struct exports {
 extern const struct nbds_ops exports_ops;
 
 bool exports_start(unsigned int threads);
+void exports_release(void);
 void exports_stop(void);
 
 #endif /* REPHUB_EXPORT_H */

@@ -196,6 +196,25 @@ const struct extent *extents_find(const struct extents *x, uint64_t sector)
 }
 
 /**
+ * extents_add - all ranges of another map are in this record
+ * @x: the map
+ * @from: the other one
+ * @id: of the record
+ *
+ * Return: false if memory ran out; the map is of no use then.
+ */
+bool extents_add(struct extents *x, const struct extents *from, uint64_t id)
+{
+	const struct extent *e;
+	uint64_t at = 0;
+
+	for (; (e = extents_find(from, at)); at = e->end)
+		if (!extents_put(x, e->start, e->end, id))
+			return false;
+	return true;
+}
+
+/**
  * extents_free - forget all
  * @x: empty then
  */

@@ -34,6 +34,7 @@ struct extents {
 };
 
 bool extents_put(struct extents *x, uint64_t start, uint64_t end, uint64_t id);
+bool extents_add(struct extents *x, const struct extents *from, uint64_t id);
 const struct extent *extents_find(const struct extents *x, uint64_t sector);
 void extents_free(struct extents *x);
 

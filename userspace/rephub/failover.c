@@ -12,7 +12,8 @@
  *
  *	1 ingest is stopped: the session is closed, and none is opened
  *	2 what came is durable
- *	3 the group's file says the next generation, and LIVE: that is the fail-over
+ *	3 the fork is noted (fork.c), and the group's file says the next generation, and LIVE:
+ *	  that is the fail-over
  *	4 no FLUSH that came before is answered: its session is not the group's
  *	5 live's segment is begun, and its first record durable; live is open
  *
@@ -131,6 +132,22 @@ static bool drained(const struct group *g, const char *point, uint64_t id)
 		}
 	}
 	return any;
+}
+
+/**
+ * failover_at_rest - is nobody there who could write to the group, before he opens it anew?
+ * @g: the group, locked
+ * @reason: HUB_REASON_MAX bytes for who is
+ */
+bool failover_at_rest(const struct group *g, char *reason)
+{
+	if (g->failover.state == FAILOVER_NONE && !drained(g, "latest", 0))
+		snprintf(reason, HUB_REASON_MAX, "its source has not ended");
+	else if (g->live && overlay_users(g->live))
+		snprintf(reason, HUB_REASON_MAX, "live is open, %u times", overlay_users(g->live));
+	else
+		return true;
+	return false;
 }
 
 /* ---- live ---------------------------------------------------------------- */
@@ -331,9 +348,15 @@ static int fail_over(struct group *g, const struct hub_order *o, char *reason)
 		overlay_put(old);
 		pthread_mutex_lock(&g->lock);
 	}
-	err = say(g, &f, g->generation + 1, 0, reason);
+	err = fork_begin(g, &f, id, reason);
 	if (err)
 		return err;
+	hub_step(g->hub, "the fork is noted");
+	err = say(g, &f, g->generation + 1, 0, reason);
+	if (err) {
+		fork_end(g, f.start);
+		return err;
+	}
 	hub_step(g->hub, "the generation is raised");
 	hub_say(g->hub, LOG_NOTICE, "group %s: failed over to %016" PRIx64 ":%" PRIu64 ", generation %" PRIu64, g->name,
 		f.incarnation, f.seq, g->generation);
@@ -427,6 +450,7 @@ static int roll_back(struct group *g, char *reason)
 	if (err)
 		return err;
 	hub_step(g->hub, "the writes are gone");
+	fork_end(g, f.start);
 	g->hold = UINT64_MAX;
 	f.state = FAILOVER_NONE;
 	err = say(g, &f, g->generation, g->admitted, reason);

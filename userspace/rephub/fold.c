@@ -11,6 +11,8 @@
  *
  * Where the log went on from a point within the segment, only what comes before that
  * point is folded, and all segments that were abandoned go with this one.
+ *
+ * What all of these have changed since a fail-over's point is noted before they go: fork.c.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -81,18 +83,20 @@ static bool write_base(int fd, const uint8_t *p, uint64_t offset, size_t len)
  * @s:		the first segment
  * @nr:		so many of its records
  * @gone:	so many segments are of no use then
+ * @list:	those
  */
 struct portion {
 	const struct segment *s;
 	uint32_t nr;
 	size_t gone;
+	struct segment **list;
 };
 
 /* There are two segments at least. The group is locked, or not yet in use. */
 static struct portion choose_portion(const struct group *g)
 {
 	const struct segment *s = g->segment[0], *last = hubgroup_last(g);
-	struct portion p = { s, s->nr_records, 1 };
+	struct portion p = { s, s->nr_records, 1, NULL };
 	struct lineage l;
 	uint64_t from, to = 0;
 
@@ -115,7 +119,7 @@ static int fold_volume(const struct group *g, const struct portion *p, unsigned 
 	const struct log_record *rec;
 	const struct extent *e;
 	uint64_t at = 0, kept = UINT64_MAX;
-	bool ok = true, made = false;
+	bool ok = true;
 	uint32_t i;
 	int fd, err;
 
@@ -131,11 +135,7 @@ static int fold_volume(const struct group *g, const struct portion *p, unsigned 
 		extents_free(&x);
 		return ok ? 0 : ENOMEM;
 	}
-	fd = openat(g->base, name, O_RDWR | O_CLOEXEC);
-	if (fd < 0 && errno == ENOENT) {
-		fd = openat(g->base, name, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-		made = true;
-	}
+	fd = openat(g->base, name, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
 	ok = fd >= 0;
 	while (ok && (e = extents_find(&x, at))) {
 		rec = &s->record[e->id];
@@ -154,7 +154,7 @@ static int fold_volume(const struct group *g, const struct portion *p, unsigned 
 		}
 		at = e->end;
 	}
-	ok = ok && !fdatasync(fd) && (!made || !fsync(g->base));
+	ok = ok && !fdatasync(fd);
 	err = ok ? 0 : errno;
 	if (!ok)
 		snprintf(error, SEGMENT_ERROR_MAX, "the base of volume %s: %s", name, strerror(err));
@@ -183,7 +183,7 @@ static void remove_files(const struct group *g, const struct segment *s)
 static int fold_segment(struct group *g, const struct portion *p, uint64_t next, const struct replay *names,
 			 char *error)
 {
-	uint8_t *buf = malloc(3 * (size_t)FRAME_MAX);
+	uint8_t *buf = malloc(2 * (size_t)FRAME_MAX);
 	const struct first after = { .start = next };
 	unsigned int i;
 	int err = buf ? 0 : ENOMEM;
@@ -193,6 +193,12 @@ static int fold_segment(struct group *g, const struct portion *p, uint64_t next,
 	for (i = 0; i < names->nr && !err; i++)
 		err = fold_volume(g, p, i, names->volume[i].name, buf, error);
 	free(buf);
+	if (!err && fsync(g->base)) {
+		err = errno;
+		snprintf(error, SEGMENT_ERROR_MAX, "the bases cannot be synced: %s", strerror(err));
+	}
+	if (!err)
+		err = forks_fold(g, p->list, p->gone, error);
 	if (err)
 		return err;
 	if (!seal_write(g->dir, "first", FIRST_MAGIC, &after, sizeof(after))) {
@@ -236,8 +242,8 @@ static uint64_t now_ns(clockid_t clock)
 
 static void fold_failed(struct group *g, int err, const char *error)
 {
-	/* What was begun does no harm, and there may be space again. */
-	if (err == ENOSPC || err == EDQUOT) {
+	/* What was begun does no harm, and there may be space again, or memory. */
+	if (err == ENOSPC || err == EDQUOT || err == ENOMEM) {
 		g->half = true;
 		g->fold_next = now_ns(CLOCK_MONOTONIC) + NO_SPACE_WAIT;
 		hub_say(g->hub, LOG_WARNING, "group %s: folding is put off: %s", g->name, error);
@@ -272,6 +278,7 @@ bool fold_finish(struct group *g, char *error)
 		return false;
 	}
 	p = choose_portion(g);
+	p.list = g->segment;
 	g->floor = floor_above(g, &p);
 	err = fold_segment(g, &p, g->segment[p.gone]->start, &g->now, error);
 	if (err)
@@ -281,6 +288,36 @@ bool fold_finish(struct group *g, char *error)
 	return true;
 }
 
+/* Is there nothing in the way of folding the first segment? The group is locked. */
+static bool is_free(const struct group *g)
+{
+	const struct segment *s = g->segment[0];
+
+	return !*g->trouble && s->sealed && s->end <= g->durable.offset && s->first_id + s->nr_records < g->hold &&
+	       view_oldest(g) >= s->first_id + choose_portion(g).nr;
+}
+
+/* Is the last segment the only one, and large enough to be ended for want of room? */
+static bool is_lone(const struct group *g)
+{
+	return g->nr_segments == 1 && segment_size(g->segment[0]) >= g->hub->o.segment / 4 && !g->broken;
+}
+
+/**
+ * fold_can - is room being made, or can it be?
+ * @g: the group, locked
+ *
+ * Return: whether a segment is being folded, or fold_some() can fold one, if it is to.
+ */
+bool fold_can(const struct group *g)
+{
+	if (g->folding)
+		return true;
+	if (g->half && now_ns(CLOCK_MONOTONIC) < g->fold_next)
+		return false;
+	return g->nr_segments < 2 ? is_lone(g) && !*g->trouble && g->hold == UINT64_MAX && view_oldest(g) == UINT64_MAX : is_free(g);
+}
+
 /* Is the first segment to be folded? The group is locked. */
 static bool due(struct group *g)
 {
@@ -288,8 +325,7 @@ static bool due(struct group *g)
 	const struct hub_retention keep = retention_of(g);
 	uint64_t ns = now_ns(CLOCK_REALTIME), ended;
 
-	if (g->nr_segments < 2 || g->folding || *g->trouble || !s->sealed || s->end > g->durable.offset ||
-	    s->first_id + s->nr_records >= g->hold || view_oldest(g) < s->first_id + choose_portion(g).nr)
+	if (g->nr_segments < 2 || g->folding || !is_free(g))
 		return false;
 	if (g->half)
 		return now_ns(CLOCK_MONOTONIC) >= g->fold_next;
@@ -311,7 +347,7 @@ static bool is_old(struct group *g)
 	/* A group that writes little must not keep all for as long as a segment lasts. */
 	if (ns && now > s->created && now - s->created > ns / AGE_PARTS)
 		return true;
-	return g->nr_segments == 1 && segment_size(s) >= g->hub->o.segment / 4 && space_to_drop(g);
+	return is_lone(g) && space_to_drop(g);
 }
 
 /**
@@ -342,6 +378,11 @@ void fold_some(struct group *g)
 		s = g->segment[0];
 		first = (struct first){ s->start, 1 };
 		p = choose_portion(g);
+		/* The list may be moved when it grows, but nobody else takes these from it. */
+		p.list = calloc(p.gone, sizeof(*p.list));
+		if (!p.list)
+			break;
+		memcpy(p.list, g->segment, p.gone * sizeof(*p.list));
 		next = g->segment[p.gone]->start;
 		*names = g->now;
 		bytes = segment_size(s);
@@ -353,6 +394,7 @@ void fold_some(struct group *g)
 			snprintf(error, sizeof(error), "folding cannot be noted: %s", strerror(err));
 		else
 			err = fold_segment(g, &p, next, names, error);
+		free(p.list);
 		pthread_mutex_lock(&g->lock);
 		g->folding = g->half = false;
 		if (!err) {

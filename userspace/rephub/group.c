@@ -476,6 +476,11 @@ struct group *hubgroup_open(struct hub *hub, int dir, const char *name, char *er
 		snprintf(error, HUB_ERROR_MAX, "its directory: %s", strerror(errno));
 		goto failed;
 	}
+	/* A hub that was killed may have done what is found here, and is gone on with: it must not be undone by a power cut later. */
+	if (fsync(g->dir) || fsync(g->journal) || fsync(g->base)) {
+		snprintf(error, HUB_ERROR_MAX, "its directory cannot be synced: %s", strerror(errno));
+		goto failed;
+	}
 	err = seal_read(g->dir, "group", GROUP_MAGIC, &file, sizeof(file));
 	if (err || memchr(file.name, '\0', sizeof(file.name)) == NULL || strcmp(file.name, name)) {
 		snprintf(error, HUB_ERROR_MAX, "its file group: %s", !err ? "it is that of another group" :
@@ -496,7 +501,10 @@ struct group *hubgroup_open(struct hub *hub, int dir, const char *name, char *er
 		snprintf(error, HUB_ERROR_MAX, "its journal cannot be read: %s", strerror(errno));
 		goto failed;
 	}
-	ok = recover(g, names, (size_t)nr, error) && fold_finish(g, error) && failover_open(g, error) &&
+	ok = recover(g, names, (size_t)nr, error);
+	if (ok && !g->scratch)
+		forks_open(g);
+	ok = ok && fold_finish(g, error) && failover_open(g, error) &&
 	     (g->scratch || verify_open(g, error));
 	while (nr)
 		free(names[--nr]);
@@ -540,6 +548,7 @@ void hubgroup_close(struct group *g)
 {
 	scratch_close(g);
 	failover_close(g);
+	forks_close(g);
 	verify_close(g);
 	/* Not acknowledged, and so owed to nobody; but then it need not be sent again. */
 	if (g->nr_segments && g->durable.offset && !g->broken && !fdatasync(hubgroup_last(g)->fd))

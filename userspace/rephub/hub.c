@@ -140,6 +140,7 @@ void hub_options_init(struct hub_options *o)
 	o->create = true;
 	o->segment = UINT64_C(256) << 20;
 	o->keep.bytes = UINT64_C(64) << 30;
+	o->cache = (size_t)64 << 20;
 	o->verify_rate = UINT64_C(10) << 20;
 	o->keep.when_full = HUB_STOP_INGEST;
 	o->warn = UINT64_C(6) * 3600 * 1000000000;
@@ -212,6 +213,11 @@ struct hub *hub_open(const char *dir, const struct hub_options *o, char *error)
 	SLIST_INIT(&hub->gone);
 	sem_init(&hub->wake, 0, 0);
 	hub->sweep = true;
+	hub->cache = cache_new(o->cache);
+	if (!hub->cache) {
+		snprintf(error, HUB_ERROR_MAX, "out of memory");
+		goto failed;
+	}
 	if (!open_dir(AT_FDCWD, dir, &hub->dir, error))
 		goto failed;
 	if (flock(hub->dir, LOCK_EX | LOCK_NB)) {
@@ -233,7 +239,7 @@ struct hub *hub_open(const char *dir, const struct hub_options *o, char *error)
 			 "it is not what was written" : strerror(err));
 		goto failed;
 	}
-	if (!open_dir(hub->dir, "groups", &hub->groups, why) || fsync(hub->dir)) {
+	if (!open_dir(hub->dir, "groups", &hub->groups, why) || fsync(hub->dir) || fsync(hub->groups)) {
 		snprintf(error, HUB_ERROR_MAX, "%.200s: %.200s", dir, hub->groups < 0 ? why : strerror(errno));
 		goto failed;
 	}
@@ -281,6 +287,7 @@ void hub_close(struct hub *hub)
 		close(hub->groups);
 	if (hub->dir >= 0)
 		close(hub->dir);
+	cache_free(hub->cache);
 	sem_destroy(&hub->wake);
 	pthread_mutex_destroy(&hub->lock);
 	free(hub);

@@ -21,6 +21,7 @@ struct group;
 struct hub_session;
 struct hub_view;
 struct hub_sums;
+struct hub_back;
 struct hub_disk;
 
 /* What a group does when the disk is full; Documentation/segments.md, A full disk. */
@@ -46,6 +47,7 @@ struct hub_retention {
  * @create:	a group that does not exist is created at its first HELLO
  * @segment:	bytes of a segment of the journal
  * @keep:	of journal, for each group that nothing else was said of
+ * @cache:	bytes of memory for what was read of the journals
  * @verify_every: volumes are compared with their source this often, ns; 0: by command alone
  * @verify_rate: ... at so many bytes a second; 0: no limit
  * @reserve:	bytes of the disk that streams do not get; 0: by the disk's size
@@ -58,6 +60,7 @@ struct hub_options {
 	bool create;
 	uint64_t segment;
 	struct hub_retention keep;
+	size_t cache;
 	uint64_t verify_every, verify_rate;
 	uint64_t reserve, warn;
 	void (*log)(void *data, int priority, const char *line);
@@ -80,6 +83,7 @@ struct hub_session *hub_session_new(struct hub *hub, const char *group, const ch
 int hub_session_write(struct hub_session *s, uint64_t offset, const void *buf, size_t len, char *reason);
 int hub_session_read(struct hub_session *s, uint64_t offset, void *buf, size_t len, char *reason);
 int hub_session_flush(struct hub_session *s, char *reason);
+bool hub_session_slowed(struct hub_session *s);
 bool hub_session_over(struct hub_session *s, char *reason);
 void hub_session_free(struct hub_session *s);
 
@@ -166,6 +170,12 @@ bool hub_test_group(struct hub *hub, const char *id, char *group);
 /* changed.c: what is to be moved when a side comes back */
 int hub_changed(struct hub *hub, const char *group, const char *volume, const char *point,
 		bool (*each)(void *data, uint64_t offset, uint64_t length), void *data, char *reason);
+#define HUB_BACK_MAX	128	/* bytes of hub_back_text() */
+struct hub_back *hub_back_open(struct hub *hub, const char *group, const char *volume, const char *point, char *reason);
+struct hub_view *hub_back_view(const struct hub_back *b);
+const char *hub_back_text(const struct hub_back *b);
+bool hub_back_next(const struct hub_back *b, uint64_t offset, uint64_t end, uint64_t *next);
+void hub_back_close(struct hub_back *b);
 
 /* info.c: what there is, for those who ask */
 struct hub_group_info {
@@ -212,7 +222,7 @@ int hub_verify(struct hub *hub, const char *group, const char *volume, bool stop
 struct hub_volume_info {
 	const char *group, *name;
 	uint64_t sectors;
-	bool removed;
+	bool removed, map_error;
 	const char *state;			/* NULL: it can be viewed */
 	struct hub_verify_info verify;
 };

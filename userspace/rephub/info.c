@@ -137,7 +137,7 @@ bool hub_volumes(struct hub *hub, const char *group,
 	}
 	for (i = 0; ok && i < r->nr; i++) {
 		info = (struct hub_volume_info){ g->name, r->volume[i].name, r->volume[i].sectors,
-						 r->volume[i].removed, replay_state(&r->volume[i]), verify[i] };
+						 r->volume[i].removed, r->volume[i].map_error, replay_state(&r->volume[i]), verify[i] };
 		each(data, &info);
 	}
 	free(r);

@@ -29,6 +29,7 @@
 #define LISTEN_DEFAULT	"localhost:10809"
 #define SEGMENT_LEAST	(4 * MIB)
 #define SEGMENT_MOST	(4096 * MIB)
+#define CACHE_MOST	(UINT64_C(1) << 40)
 #define THREADS		8u	/* that may wait for disks */
 
 static const char usage_text[] =
@@ -57,6 +58,8 @@ static const char usage_text[] =
 "                              twentieth of it, from 64M to 4G)\n"
 "      --warn-full DURATION    before that is reached, warn (6h; 0: never)\n"
 "      --segment SIZE          of the journal's files (256M)\n"
+"      --cache SIZE            of memory for what is read of journals, by all views\n"
+"                              (64M)\n"
 "      --verify-every DURATION each volume is compared with its source this often,\n"
 "                              such as 30d (0: by command alone)\n"
 "      --verify-rate SIZE      ... of each group so much a second (10M; 0: no limit)\n"
@@ -71,7 +74,7 @@ static const char usage_text[] =
 
 enum option_id {
 	OPT_TLS = 256, OPT_ALLOW, OPT_NO_CREATE, OPT_KEEP, OPT_KEEP_TIME, OPT_SEGMENT, OPT_CONNECTIONS,
-	OPT_WORKERS, OPT_CONTROL, OPT_EVERY, OPT_RATE, OPT_WHEN_FULL, OPT_RESERVE, OPT_WARN,
+	OPT_WORKERS, OPT_CONTROL, OPT_CACHE, OPT_EVERY, OPT_RATE, OPT_WHEN_FULL, OPT_RESERVE, OPT_WARN,
 };
 
 static const struct option options[] = {
@@ -86,6 +89,7 @@ static const struct option options[] = {
 	{ "reserve",		required_argument, NULL, OPT_RESERVE },
 	{ "warn-full",		required_argument, NULL, OPT_WARN },
 	{ "segment",		required_argument, NULL, OPT_SEGMENT },
+	{ "cache",		required_argument, NULL, OPT_CACHE },
 	{ "verify-every",	required_argument, NULL, OPT_EVERY },
 	{ "verify-rate",	required_argument, NULL, OPT_RATE },
 	{ "connections",	required_argument, NULL, OPT_CONNECTIONS },
@@ -181,6 +185,9 @@ static void parse_options(int argc, char **argv)
 			break;
 		case OPT_SEGMENT:
 			cfg.hub.segment = size_of("segment", optarg, SEGMENT_LEAST, SEGMENT_MOST);
+			break;
+		case OPT_CACHE:
+			cfg.hub.cache = (size_t)size_of("cache", optarg, 0, CACHE_MOST);
 			break;
 		case OPT_EVERY:
 			if (!parse_duration(optarg, &cfg.hub.verify_every))
@@ -431,6 +438,7 @@ int main(int argc, char **argv)
 			sd_notify(0, "READY=1");
 			run(&life, control, hub);
 			sd_notify(0, "STOPPING=1");
+			exports_release();
 			tender_ends = true;
 			hub_wake(hub);
 			pthread_join(tender, NULL);

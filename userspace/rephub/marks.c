@@ -45,6 +45,7 @@ static bool fill_point(struct hub_point_info *p, const struct replay *names, con
 			p->what = "lost";	/* records before it never came */
 		break;
 	case REPAGENT_REC_FAILED:
+	case REPAGENT_REC_MAP_ERROR:
 		snprintf(p->why, sizeof(p->why), "%s", strerror(rec->aux < 0 ? -rec->aux : rec->aux));
 		snprintf(p->text, sizeof(p->text), "%s", names->volume[rec->slot].name);
 		break;
@@ -110,7 +111,7 @@ bool hub_points(struct hub *hub, const char *group, bool timed, unsigned int mos
 {
 	struct group *g = hub_find(hub, group);
 	struct replay *names = malloc(sizeof(*names));
-	void *scratch = malloc(2 * (size_t)FRAME_MAX);
+	void *scratch = malloc(FRAME_BODY_MAX);
 	struct hub_point_info p;
 	struct held *held = NULL;
 	struct tested *tested = NULL;
@@ -160,7 +161,7 @@ bool hub_points(struct hub *hub, const char *group, bool timed, unsigned int mos
 void marks_note(const struct group *g, uint32_t from)
 {
 	const struct segment *s = hubgroup_last(g);
-	void *scratch = malloc(2 * (size_t)FRAME_MAX);
+	void *scratch = malloc(FRAME_BODY_MAX);
 	struct hub_point_info p;
 
 	for (; scratch && from < s->nr_marks; from++) {

@@ -20,6 +20,9 @@
 
 #include "overlay.h"
 
+#define WRITERS_MAGIC	UINT64_C(0x7372746972776867)
+#define WRITERS_NAME	(sizeof("writers:") + REPAGENT_NAME_MAX)
+
 static uint64_t now_ns(void)
 {
 	struct timespec now;
@@ -110,6 +113,27 @@ int overlay_begin(struct group *to, uint64_t incarnation, const struct replay *v
 	return err ? err : hubgroup_sync(to, reason);
 }
 
+static void writers_name(char *name, const struct hub_disk *d)
+{
+	snprintf(name, WRITERS_NAME, "writers:%s", d->top->volume);
+}
+
+/* Who has written to it, in the lives of the hub before this one. */
+static void writers_load(struct hub_disk *d)
+{
+	const struct group *to = d->overlay->to;
+	char name[WRITERS_NAME];
+	int err;
+
+	writers_name(name, d);
+	err = seal_read(to->dir, name, WRITERS_MAGIC, &d->writers, sizeof(d->writers));
+	if (err && err != ENOENT)
+		hub_say(to->hub, LOG_ERR, "group %s: its file %s: %s: it is not known which hosts were displaced, and they are not refused",
+			to->name, name, err == EBADMSG ? "it is not what was written" : strerror(err));
+	if (err || d->writers.incarnation != d->overlay->incarnation)
+		d->writers = (struct writers){ .incarnation = d->overlay->incarnation };
+}
+
 static bool open_disk(struct overlay *o, const char *name, uint16_t id, struct group *of, const char *point,
 		      char *reason)
 {
@@ -120,6 +144,7 @@ static bool open_disk(struct overlay *o, const char *name, uint16_t id, struct g
 	d->top = view_open(o->to, name, "latest", false, reason);
 	if (!d->top)
 		return false;
+	writers_load(d);
 	pthread_rwlock_init(&d->lock, NULL);
 	o->nr++;
 	hub_view_for(d->top, "its fail-over");
@@ -321,13 +346,36 @@ static bool is_displaced(const struct hub_disk *d, uint64_t token, char *reason)
 	unsigned int i;
 
 	for (i = 0; token && i < DISPLACED_MAX; i++) {
-		if (d->displaced[i] != token)
+		if (d->writers.displaced[i] != token)
 			continue;
 		snprintf(reason, HUB_REASON_MAX, "another host has taken this volume over, and what is sent from here would "
 			 "come behind that; end the VM here");
 		return true;
 	}
 	return false;
+}
+
+/*
+ * Another token writes from now on. That is durable before its first write is taken: whoever it displaces would have the
+ * disk again when the hub was started anew. It is rare, and waits for the disk with the log locked.
+ */
+static int change_writer(struct hub_disk *d, uint64_t token, char *reason)
+{
+	struct writers w = d->writers;
+	char name[WRITERS_NAME];
+	int err;
+
+	if (w.token)
+		w.displaced[w.nr++ % DISPLACED_MAX] = w.token;
+	w.token = token;
+	writers_name(name, d);
+	if (!seal_write(d->overlay->to->dir, name, WRITERS_MAGIC, &w, sizeof(w))) {
+		err = errno;
+		snprintf(reason, HUB_REASON_MAX, "it cannot be noted who writes: %s", strerror(err));
+		return err;
+	}
+	d->writers = w;
+	return 0;
 }
 
 /*
@@ -340,15 +388,17 @@ static int take_turn(struct hub_disk *d, const struct hub_writer *by, char *reas
 		return 0;
 	if (is_displaced(d, by->token, reason))
 		return EPERM;
-	if (by->client < d->writer.client) {
+	if (by->client < d->client) {
 		snprintf(reason, HUB_REASON_MAX, "a client that came later writes to it now; one disk has one writer");
 		return ESHUTDOWN;
 	}
-	if (by->token && d->writer.token && by->token != d->writer.token)
-		d->displaced[d->nr_displaced++ % DISPLACED_MAX] = d->writer.token;
-	d->writer.client = by->client;
-	if (by->token)
-		d->writer.token = by->token;
+	if (by->token && by->token != d->writers.token) {
+		int err = change_writer(d, by->token, reason);
+
+		if (err)
+			return err;
+	}
+	d->client = by->client;
 	return 0;
 }
 
@@ -358,7 +408,7 @@ static int take_turn(struct hub_disk *d, const struct hub_writer *by, char *reas
  * @token: who asks
  * @reason: HUB_REASON_MAX bytes for a sentence
  *
- * That is known until the hub ends.
+ * That is so for as long as the fail-over is, or the test.
  */
 bool hub_disk_displaced(struct hub_disk *d, uint64_t token, char *reason)
 {

@@ -8,20 +8,31 @@
 #define DISPLACED_MAX	16u
 
 /*
+ * struct writers - who has written to a disk, as the file `writers:VOLUME` of its log's directory says it
+ * @incarnation: of the writes; the file of another one says nothing of these
+ * @token:	of the last that had one; 0: nobody
+ * @displaced:	tokens of those that wrote before it, the last @nr of them, in turn
+ */
+struct writers {
+	uint64_t incarnation;
+	uint64_t token;
+	uint32_t nr, reserved;
+	uint64_t displaced[DISPLACED_MAX];
+};
+
+/*
  * struct hub_disk - one volume of an overlay
  * @top:	its extents are where writes have gone; where there is none, what is under it counts
  * @under:	the point; NULL: @top has that, too
- * @writer:	the last that wrote; the log's lock guards it, and the following
- * @displaced:	tokens of those that wrote before others did, the last @nr_displaced of them, in turn
+ * @client:	the last that wrote; the log's lock guards it, and @writers
  * @lock:	guards @top's extents and segments
  */
 struct hub_disk {
 	struct overlay *overlay;
 	uint16_t id;
 	struct hub_view *top, *under;
-	struct hub_writer writer;
-	uint64_t displaced[DISPLACED_MAX];
-	unsigned int nr_displaced;
+	uint64_t client;
+	struct writers writers;
 	pthread_rwlock_t lock;
 };
 

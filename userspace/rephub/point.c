@@ -155,7 +155,7 @@ static bool find_label(const struct group *g, const char *label, uint64_t *id, c
 	char text[REPAGENT_LABEL_MAX + 1], error[SEGMENT_ERROR_MAX];
 	const struct segment *s;
 	size_t i = g->nr_segments;
-	void *scratch = malloc(2 * FRAME_MAX);
+	void *scratch = malloc(FRAME_BODY_MAX);
 	uint16_t timed = strcmp(label, SEGMENT_TIMED) ? 0 : RECORD_TIMED;
 	bool found = false;
 	uint32_t k;

@@ -25,6 +25,7 @@
 #define INDEX_VERSION	2u
 
 #define SCAN_BUFFER	(4u << 20)
+#define READ_TRIES	50u			/* 20 ms apart */
 
 /* The index of a sealed segment begins with this, in a page; then records, frames, marks. */
 struct index_header {
@@ -74,9 +75,41 @@ static bool write_all(int fd, const void *buf, size_t len, uint64_t offset)
 	return true;
 }
 
-/* Return how much there is, or -1. */
-static ssize_t read_all(int fd, void *buf, size_t len, uint64_t offset)
+/**
+ * read_error - what is said of a read that failed
+ * @err: a positive errno
+ *
+ * Return: EIO: the disk cannot read it; ENOMEM: something is lacking now, and who asks again may get it.
+ */
+int read_error(int err)
 {
+	switch (err) {
+	case EIO:
+	case EBADMSG:	/* it was read, and is not what was written; also of the disk's own sums */
+	case EUCLEAN:
+	case EILSEQ:
+	case ENODATA:
+	case EREMOTEIO:
+		return EIO;
+	default:
+		return ENOMEM;
+	}
+}
+
+/**
+ * pread_all - read as much of a file as there is
+ * @fd: the file
+ * @buf: filled
+ * @len: of that, at most
+ * @offset: in the file
+ *
+ * Context: waits for the disk, and a second for what is lacking.
+ * Return: how much there is; -1: it cannot be read now, and errno says why.
+ */
+ssize_t pread_all(int fd, void *buf, size_t len, uint64_t offset)
+{
+	const struct timespec pause = { .tv_nsec = 20000000 };
+	unsigned int tries = 0;
 	size_t done = 0;
 	ssize_t n;
 
@@ -84,6 +117,10 @@ static ssize_t read_all(int fd, void *buf, size_t len, uint64_t offset)
 		n = pread(fd, (uint8_t *)buf + done, len - done, (off_t)(offset + done));
 		if (n < 0 && errno == EINTR)
 			continue;
+		if (n < 0 && read_error(errno) != EIO && tries++ < READ_TRIES) {
+			nanosleep(&pause, NULL);
+			continue;
+		}
 		if (n < 0)
 			return -1;
 		if (!n)
@@ -102,10 +139,12 @@ static void *reserve(void *where, size_t bytes)
 
 static struct segment *segment_new(int dir)
 {
+	static atomic_uint_fast64_t serials;
 	struct segment *s = calloc(1, sizeof(*s));
 
 	if (!s)
 		return NULL;
+	s->serial = atomic_fetch_add(&serials, 1);
 	s->record = reserve(NULL, RECORDS_BYTES);
 	s->frame = reserve(NULL, FRAMES_BYTES);
 	s->mark = reserve(NULL, MARKS_BYTES);
@@ -236,7 +275,7 @@ struct segment *segment_open(int dir, const char *name, const uint8_t *group, ch
 	}
 	snprintf(s->name, sizeof(s->name), "%s", name);
 	s->fd = openat(dir, name, O_RDWR | O_CLOEXEC);
-	n = s->fd < 0 ? -1 : read_all(s->fd, header, sizeof(header), 0);
+	n = s->fd < 0 ? -1 : pread_all(s->fd, header, sizeof(header), 0);
 	if (n < 0) {
 		err = errno;
 		failed(error, "segment %s cannot be read: %s", name, strerror(err));
@@ -451,7 +490,7 @@ int segment_scan(struct segment *s, const uint8_t *group, struct replay *r, char
 			memmove(buf, buf + at, have - at);
 			have -= at;
 			at = 0;
-			n = read_all(s->fd, buf + have, SCAN_BUFFER - have, next);
+			n = pread_all(s->fd, buf + have, SCAN_BUFFER - have, next);
 			if (n < 0) {
 				err = errno;
 				failed(error, "segment %s, offset %" PRIu64 ": %s", s->name, next, strerror(err));
@@ -522,7 +561,7 @@ bool segment_was_durable(const struct segment *s, const uint8_t *group, const st
 	ssize_t n = 0;
 	size_t i;
 
-	while (!found && (n = read_all(s->fd, buf, SCAN_BUFFER, at)) > 0) {
+	while (!found && (n = pread_all(s->fd, buf, SCAN_BUFFER, at)) > 0) {
 		for (i = 0; !found && i + FRAME_HEADER <= (size_t)n; i += FRAME_ALIGN)
 			found = frame_header_parse(&h, buf + i, why) && !(h.flags & FRAME_HELLO) &&
 				h.offset == s->start + (at + i - SEGMENT_HEADER) &&
@@ -654,7 +693,7 @@ bool segment_load(struct segment *s, struct replay *r)
 	fd = openat(s->dir, name, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
 		return false;
-	if (read_all(fd, &h, sizeof(h), 0) != sizeof(h) || h.magic != INDEX_MAGIC ||
+	if (pread_all(fd, &h, sizeof(h), 0) != sizeof(h) || h.magic != INDEX_MAGIC ||
 	    h.version != INDEX_VERSION || h.crc != frame_crc(&h, offsetof(struct index_header, crc)) ||
 	    h.start != s->start || h.end < h.start || h.nr_records > SEGMENT_RECORDS ||
 	    h.nr_frames > SEGMENT_FRAMES || h.nr_marks > h.nr_records ||
@@ -666,9 +705,9 @@ bool segment_load(struct segment *s, struct replay *r)
 	marks = h.nr_marks * sizeof(s->mark[0]);
 	at = SEGMENT_HEADER + pages(records);
 	/* What cannot be read must be seen here, and not when the mapping is looked at. */
-	if (read_all(fd, s->record, records, SEGMENT_HEADER) != (ssize_t)records ||
-	    read_all(fd, s->frame, frames, at) != (ssize_t)frames ||
-	    read_all(fd, s->mark, marks, at + frames) != (ssize_t)marks)
+	if (pread_all(fd, s->record, records, SEGMENT_HEADER) != (ssize_t)records ||
+	    pread_all(fd, s->frame, frames, at) != (ssize_t)frames ||
+	    pread_all(fd, s->mark, marks, at + frames) != (ssize_t)marks)
 		goto out;
 	s->nr_records = h.nr_records;
 	s->nr_frames = h.nr_frames;
@@ -696,27 +735,33 @@ out:
  * segment_unpack - get all of a compressed frame's body
  * @s: the segment
  * @frame: which of its frames
- * @scratch: 2 * FRAME_MAX bytes; the body is in the second half then
+ * @body: as many bytes as it has, s->frame[frame].raw
  * @error: SEGMENT_ERROR_MAX bytes for what is wrong
  *
- * Return: 0 or a positive errno; EBADMSG: it is not what was written.
+ * Return: 0 or a positive errno; EBADMSG: it is not what was written; ENOMEM: not now, see read_error().
  */
-int segment_unpack(const struct segment *s, uint32_t frame, void *scratch, char *error)
+int segment_unpack(const struct segment *s, uint32_t frame, void *body, char *error)
 {
 	const struct log_frame *f = &s->frame[frame];
-	uint64_t body = SEGMENT_HEADER + (f->offset - s->start) + FRAME_HEADER;
-	uint8_t *raw = (uint8_t *)scratch + FRAME_MAX;
-	ssize_t n = read_all(s->fd, scratch, f->stored, body);
+	uint64_t at = SEGMENT_HEADER + (f->offset - s->start) + FRAME_HEADER;
+	void *stored = malloc(f->stored);
+	ssize_t n = stored ? pread_all(s->fd, stored, f->stored, at) : -1;
+	bool good;
 
 	if (n < 0) {
-		failed(error, "segment %s, offset %" PRIu64 ": %s", s->name, body, strerror(errno));
-		return EIO;
+		int err = errno;
+
+		failed(error, "segment %s, offset %" PRIu64 ": %s", s->name, at, strerror(err));
+		free(stored);
+		return read_error(err);
 	}
-	if (n == (ssize_t)f->stored && frame_crc(scratch, f->stored) == f->body_crc &&
-	    ZSTD_decompress(raw, FRAME_MAX, scratch, f->stored) == f->raw)
+	good = n == (ssize_t)f->stored && frame_crc(stored, f->stored) == f->body_crc &&
+	       ZSTD_decompress(body, f->raw, stored, f->stored) == f->raw;
+	free(stored);
+	if (good)
 		return 0;
 	failed(error, "segment %s, offset %" PRIu64 ": the frame of records %" PRIu64 " to %" PRIu64
-	       " is damaged: its bytes are not what was written", s->name, body, f->first, f->last);
+	       " is damaged: its bytes are not what was written", s->name, at, f->first, f->last);
 	return EBADMSG;
 }
 
@@ -758,13 +803,12 @@ const uint8_t *segment_payload(const struct segment *s, const struct log_record 
  * @s: the segment
  * @rec: the record
  * @buf: rec->len bytes
- * @scratch: 2 * FRAME_MAX bytes, for a frame that is compressed
+ * @body: FRAME_BODY_MAX bytes, for that of a frame that is compressed; NULL: it is not
  * @error: SEGMENT_ERROR_MAX bytes for what is wrong
  *
- * Return: 0 or a positive errno; EBADMSG: it is not what was written.
+ * Return: 0 or a positive errno; EBADMSG: it is not what was written; ENOMEM: not now, see read_error().
  */
-int segment_read(const struct segment *s, const struct log_record *rec, void *buf, void *scratch,
-		 char *error)
+int segment_read(const struct segment *s, const struct log_record *rec, void *buf, void *body, char *error)
 {
 	const struct log_frame *f = &s->frame[rec->frame];
 	uint64_t at = SEGMENT_HEADER + (f->offset - s->start) + FRAME_HEADER + rec->at;
@@ -773,19 +817,20 @@ int segment_read(const struct segment *s, const struct log_record *rec, void *bu
 	int err;
 
 	if (f->flags & FRAME_ZSTD) {
-		err = segment_unpack(s, rec->frame, scratch, error);
+		err = segment_unpack(s, rec->frame, body, error);
 		if (err)
 			return err;
-		payload = segment_payload(s, rec, (uint8_t *)scratch + FRAME_MAX);
+		payload = segment_payload(s, rec, body);
 		err = segment_check(s, rec, payload, error);
 		if (!err)
 			memcpy(buf, payload, rec->len);
 		return err;
 	}
-	n = read_all(s->fd, buf, rec->len, at);
+	n = pread_all(s->fd, buf, rec->len, at);
 	if (n < 0) {
-		failed(error, "segment %s, offset %" PRIu64 ": %s", s->name, at, strerror(errno));
-		return EIO;
+		err = errno;
+		failed(error, "segment %s, offset %" PRIu64 ": %s", s->name, at, strerror(err));
+		return read_error(err);
 	}
 	return segment_check(s, rec, n == (ssize_t)rec->len ? buf : NULL, error);
 }

@@ -7,6 +7,7 @@
 #define REPHUB_SEGMENT_H
 
 #include <stdatomic.h>
+#include <sys/types.h>
 
 #include "replay.h"
 
@@ -59,6 +60,7 @@ struct log_frame {
 /*
  * struct segment
  * @refs:	of the group and of views; the last one closes it
+ * @serial:	no other segment that was opened has it
  * @start, @end: in the log; up to @end there are good frames
  * @begin:	what the log had said before @start
  * @record, @frame, @mark: never move, so that views can look at them while more are added
@@ -70,6 +72,7 @@ struct log_frame {
  */
 struct segment {
 	atomic_uint refs;
+	uint64_t serial;
 	char name[SEGMENT_NAME_MAX];
 	int dir, fd;
 	uint64_t start, end;
@@ -109,11 +112,13 @@ int segment_scan(struct segment *s, const uint8_t *group, struct replay *r, char
 bool segment_was_durable(const struct segment *s, const uint8_t *group, const struct replay *r);
 bool segment_load(struct segment *s, struct replay *r);
 bool segment_seal(struct segment *s, const struct replay *r, char *error);
-int segment_unpack(const struct segment *s, uint32_t frame, void *scratch, char *error);
+int segment_unpack(const struct segment *s, uint32_t frame, void *body, char *error);
 int segment_check(const struct segment *s, const struct log_record *rec, const void *payload, char *error);
 const uint8_t *segment_payload(const struct segment *s, const struct log_record *rec, const uint8_t *raw);
-int segment_read(const struct segment *s, const struct log_record *rec, void *buf, void *scratch,
-		 char *error);
+int segment_read(const struct segment *s, const struct log_record *rec, void *buf, void *body, char *error);
 uint64_t segment_size(const struct segment *s);
+
+ssize_t pread_all(int fd, void *buf, size_t len, uint64_t offset);
+int read_error(int err);
 
 #endif /* REPHUB_SEGMENT_H */

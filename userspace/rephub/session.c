@@ -530,6 +530,28 @@ int hub_session_flush(struct hub_session *s, char *reason)
 }
 
 /**
+ * hub_session_slowed - are answers to its frames to wait?
+ * @s: the session
+ *
+ * What was taken counts all the same; but who waits for answers sends no more meanwhile.
+ *
+ * Return: whether it is the group's session, and room is just being made for what it sends.
+ */
+bool hub_session_slowed(struct hub_session *s)
+{
+	bool slowed = false;
+
+	pthread_mutex_lock(&s->lock);
+	if (s->group) {
+		pthread_mutex_lock(&s->group->lock);
+		slowed = s->group->session == s && space_slowed(s->group);
+		pthread_mutex_unlock(&s->group->lock);
+	}
+	pthread_mutex_unlock(&s->lock);
+	return slowed;
+}
+
+/**
  * hub_session_over - is it closed for good?
  * @s: the session
  * @reason: HUB_REASON_MAX bytes for why

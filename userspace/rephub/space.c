@@ -24,7 +24,7 @@
 #define RESERVE_MOST	(4096 * MIB)
 
 static const char *const state_names[] = {
-	[SPACE_ROOM] = "room", [SPACE_SHORT] = "short", [SPACE_FULL] = "full",
+	[SPACE_ROOM] = "room", [SPACE_SHORT] = "short", [SPACE_SLOWED] = "slowed", [SPACE_FULL] = "full",
 };
 
 static const char *const when_full_names[] = {
@@ -55,6 +55,14 @@ bool hub_when_full_parse(const char *name, enum hub_when_full *w)
 	return false;
 }
 
+static uint64_t monotonic(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * NSEC_PER_SEC + (uint64_t)ts.tv_nsec;
+}
+
 /**
  * space_measure - look how much has come since the last time
  * @g: the group, locked
@@ -63,12 +71,9 @@ bool hub_when_full_parse(const char *name, enum hub_when_full *w)
  */
 void space_measure(struct group *g)
 {
-	uint64_t end = hubgroup_last(g)->end, now;
-	struct timespec ts;
+	uint64_t end = hubgroup_last(g)->end, now = monotonic();
 	double dt;
 
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	now = (uint64_t)ts.tv_sec * 1000000000 + (uint64_t)ts.tv_nsec;
 	if (g->rate.when && now > g->rate.when && end >= g->rate.offset) {
 		dt = (double)(now - g->rate.when) / 1e9;
 		g->rate.bytes += ((double)(end - g->rate.offset) / dt - g->rate.bytes) * dt / (SMOOTH + dt);
@@ -199,6 +204,7 @@ static enum space_state next_state(const struct group *g, const struct hub_space
 {
 	enum space_state now = g->space.state;
 	uint64_t had = g->space.level, has;
+	bool making;
 
 	if (g->space.ran_out)
 		return SPACE_FULL;
@@ -211,9 +217,12 @@ static enum space_state next_state(const struct group *g, const struct hub_space
 	if (now == SPACE_ROOM)
 		return SPACE_SHORT;
 	has = taken(g);
-	if (now == SPACE_SHORT)
-		return t->free < t->reserve / 16 || (t->free < t->reserve / 4 && has > had + g->hub->o.segment) ?
-			SPACE_FULL : SPACE_SHORT;
+	if (now != SPACE_FULL) {
+		making = has > had && fold_can(g);
+		if (t->free < t->reserve / 16 || (t->free < t->reserve / 4 && has > had + g->hub->o.segment && !making))
+			return SPACE_FULL;
+		return making && t->free < t->reserve / 2 ? SPACE_SLOWED : SPACE_SHORT;
+	}
 	return t->free >= t->reserve / 2 || (has <= had && t->free >= t->reserve / 8) ? SPACE_SHORT : SPACE_FULL;
 }
 
@@ -222,6 +231,7 @@ static void tell_state(const struct group *g, const struct hub_space_total *t)
 	static const struct { int priority; const char *event, *text; } tell[] = {
 		[SPACE_ROOM] = { LOG_NOTICE, "has-room", "all is taken, and nothing dropped for want of room" },
 		[SPACE_SHORT] = { LOG_WARNING, "dropping", "its oldest history goes from now on" },
+		[SPACE_SLOWED] = { LOG_WARNING, "slowed", "what comes waits until its oldest history is gone" },
 		[SPACE_FULL] = { LOG_ERR, "full", "nothing is taken until there is room" },
 	};
 	char free[HUMAN_MAX], reserve[HUMAN_MAX];
@@ -232,6 +242,21 @@ static void tell_state(const struct group *g, const struct hub_space_total *t)
 		free, reserve, tell[g->space.state].text);
 	hubgroup_event(g, tell[g->space.state].event, 0, 0, "%s of the disk are free, the reserve is %s: %s", free, reserve,
 		       tell[g->space.state].text);
+}
+
+/* It may be slowed, and not, with each segment that goes: that is said once a minute. */
+static bool is_news(struct group *g, enum space_state before)
+{
+	uint64_t now = monotonic();
+
+	if (g->space.state == SPACE_SHORT && before == SPACE_SLOWED)
+		return false;
+	if (g->space.state != SPACE_SLOWED)
+		return true;
+	if (g->space.told_slowed && now - g->space.told_slowed < 60 * NSEC_PER_SEC)
+		return false;
+	g->space.told_slowed = now;
+	return true;
 }
 
 /* The group is locked. */
@@ -246,7 +271,9 @@ static void look(struct group *g)
 	g->space.state = next_state(g, &t, retention_of(g).when_full == HUB_DROP_HISTORY);
 	if (before == SPACE_ROOM && g->space.state != SPACE_ROOM)
 		g->space.level = taken(g);
-	if (g->space.state != before)
+	if (g->space.state == SPACE_ROOM)
+		g->space.told_slowed = 0;
+	if (g->space.state != before && is_news(g, before))
 		tell_state(g, &t);
 }
 
@@ -339,9 +366,21 @@ int space_admit(struct group *g, size_t size, char *reason)
 	if (space_full(g, reason))
 		return ENOSPC;
 	/* What is to go goes at once, or it would not keep up with what comes. */
-	if (g->space.state == SPACE_SHORT)
+	if (g->space.state != SPACE_ROOM)
 		hub_wake(g->hub);
 	return 0;
+}
+
+/**
+ * space_slowed - is what comes to wait, for room is being made?
+ * @g: the group, locked
+ */
+bool space_slowed(struct group *g)
+{
+	if (g->space.state != SPACE_SLOWED)
+		return false;
+	look(g);
+	return g->space.state == SPACE_SLOWED;
 }
 
 /* ---- the disk -------------------------------------------------------------- */

@@ -123,9 +123,6 @@ static void view_free(struct hub_view *v)
 	extents_free(&v->extents);
 	if (v->base >= 0)
 		close(v->base);
-	pthread_mutex_destroy(&v->lock);
-	free(v->payload);
-	free(v->scratch);
 	free(v);
 }
 
@@ -187,18 +184,9 @@ struct hub_view *view_open(struct group *g, const char *volume, const char *poin
 		return NULL;
 	}
 	v->base = -1;
-	v->kept = UINT64_MAX;
 	v->group = g;
 	v->torn = torn;
-	pthread_mutex_init(&v->lock, NULL);
 	snprintf(v->volume, sizeof(v->volume), "%s", volume);
-	v->payload = malloc(REPAGENT_MAX_RECORD);
-	v->scratch = malloc(2 * (size_t)FRAME_MAX);
-	if (!v->payload || !v->scratch) {
-		snprintf(reason, HUB_REASON_MAX, "out of memory");
-		view_free(v);
-		return NULL;
-	}
 	clock_gettime(CLOCK_REALTIME, &now);
 	v->since = (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
 	pthread_mutex_lock(&g->lock);
@@ -429,62 +417,15 @@ bool view_has_data(const struct log_record *rec)
  */
 int view_read_base(const struct hub_view *v, uint64_t offset, uint8_t *buf, size_t len, char *reason)
 {
-	ssize_t n;
+	ssize_t n = v->base < 0 ? 0 : pread_all(v->base, buf, len, offset);
+	int err = errno;
 
-	while (len) {
-		n = v->base < 0 ? 0 : pread(v->base, buf, len, (off_t)offset);
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0) {
-			snprintf(reason, HUB_REASON_MAX, "the base of %s/%s: %s", v->group->name, v->volume,
-				 strerror(errno));
-			return EIO;
-		}
-		if (!n) {	/* it ends where nothing was written behind */
-			memset(buf, 0, len);
-			break;
-		}
-		buf += n;
-		offset += (uint64_t)n;
-		len -= (size_t)n;
+	if (n < 0) {
+		snprintf(reason, HUB_REASON_MAX, "the base of %s/%s: %s", v->group->name, v->volume, strerror(err));
+		return read_error(err);
 	}
+	memset(buf + n, 0, len - (size_t)n);	/* it ends where nothing was written behind */
 	return 0;
-}
-
-/*
- * Part of a record, for which all of it is read, since only all of it can be checked. It is kept, and so is
- * a frame that was unpacked, for what is read next is often the next part, or the next record.
- */
-static int read_part(struct hub_view *v, const struct segment *s, uint64_t id, uint64_t skip, uint8_t *buf, size_t len,
-		     char *error)
-{
-	const struct log_record *rec = &s->record[id - s->first_id];
-	const uint8_t *payload = v->payload;
-	int err = 0;
-
-	pthread_mutex_lock(&v->lock);
-	if (s->frame[rec->frame].flags & FRAME_ZSTD) {
-		if (v->unpacked != s || v->frame != rec->frame) {
-			v->unpacked = NULL;
-			err = segment_unpack(s, rec->frame, v->scratch, error);
-			if (!err) {
-				v->unpacked = s;
-				v->frame = rec->frame;
-			}
-		}
-		payload = segment_payload(s, rec, v->scratch + FRAME_MAX);
-		if (!err)
-			err = segment_check(s, rec, payload, error);
-	} else if (v->kept != id) {
-		v->kept = UINT64_MAX;
-		err = segment_read(s, rec, v->payload, NULL, error);
-		if (!err)
-			v->kept = id;
-	}
-	if (!err)
-		memcpy(buf, payload + skip, len);
-	pthread_mutex_unlock(&v->lock);
-	return err;
 }
 
 /**
@@ -510,14 +451,15 @@ int view_read_record(struct hub_view *v, const struct segment *s, uint64_t id, u
 		memset(buf, 0, len);
 		return 0;
 	}
+	/* What is wanted whole, and can be had so, would only be copied there. */
 	if (len == rec->len && !(s->frame[rec->frame].flags & FRAME_ZSTD))
 		err = segment_read(s, rec, buf, NULL, error);
 	else
-		err = read_part(v, s, id, skip, buf, len, error);
+		err = cache_read(v->group->hub->cache, s, rec, skip, buf, len, error);
 	if (err) {
 		hub_say(v->group->hub, LOG_ERR, "group %s: volume %s: %s", v->group->name, v->volume, error);
 		snprintf(reason, HUB_REASON_MAX, "%.150s", error);
-		return EIO;
+		return read_error(err);
 	}
 	return 0;
 }
@@ -531,7 +473,7 @@ int view_read_record(struct hub_view *v, const struct segment *s, uint64_t id, u
  * @reason: HUB_REASON_MAX bytes for why not
  *
  * Context: any thread, several at a time; waits for the disk.
- * Return: 0 or a positive errno. What is damaged is never given.
+ * Return: 0 or a positive errno: EIO if it is damaged, or the disk says so. What is damaged is never given.
  */
 int hub_view_read(struct hub_view *v, uint64_t offset, void *buf, size_t len, char *reason)
 {

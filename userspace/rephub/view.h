@@ -6,13 +6,11 @@
 #include "engine.h"
 
 /*
- * struct hub_view - does not change after it was opened, but for what @lock guards
+ * struct hub_view - does not change after it was opened, but by view_advance()
  * @id:		so many of the group's records count
  * @slot:	the volume's, in the replay
  * @torn:	it may be one that is not to be used there
  * @through_incarnation, @through_seq: all up to there is in it; not before @seq, for numbers can have no record
- * @kept:	the record whose payload is in @payload; UINT64_MAX: none
- * @unpacked:	the segment of which frame @frame is in @scratch; NULL: none
  */
 struct hub_view {
 	struct group *group;
@@ -30,12 +28,6 @@ struct hub_view {
 	struct segment **segment;
 	size_t nr_segments;
 	struct extents extents;
-
-	pthread_mutex_t lock;
-	uint64_t kept;
-	const struct segment *unpacked;
-	uint32_t frame;
-	uint8_t *payload, *scratch;
 };
 
 struct hub_view *view_open(struct group *g, const char *volume, const char *point, bool torn, char *reason);

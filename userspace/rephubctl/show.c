@@ -152,6 +152,12 @@ static void tell_volumes(struct json_object *list)
 			  "removed on its host; can be viewed" : "can be viewed", compared(verified, sizeof(verified), o));
 	}
 	table_print(&t, stdout, 0);
+	for (i = 0; i < length_of(list); i++) {
+		o = json_object_array_get_idx(list, i);
+		if (get_bool(o, "map-error") && !get_bool(o, "removed"))
+			printf("%s: its host cannot write its write-intent map: after a crash of that host all of it is read again\n",
+			       get_text(o, "volume"));
+	}
 }
 
 int show_volumes(struct hub *h)

@@ -209,6 +209,8 @@ struct repagent_info {
  *		write-intent map was relied on, until the first record since then
  *		is acknowledged; then, and without a map, 0. A hub that lacks
  *		this has lost something: all of the volume is to be read again
+ * @map_error:	errno with which its write-intent map cannot be written; 0: it
+ *		is kept, or there is none
  */
 struct repagent_volume_info {
 	__u32	index;
@@ -226,7 +228,8 @@ struct repagent_volume_info {
 	char	name[REPAGENT_NAME_MAX + 1];
 	__u64	map_incarnation;
 	__u64	map_seq;
-	__u64	reserved[1];
+	__u32	map_error;
+	__u32	reserved[1];
 };
 
 /* struct repagent_ack - everything up to @seq is durable at the hub. */
