@@ -11,6 +11,7 @@
  * of the group's next life.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -42,31 +43,43 @@ static bool parse(struct back_volume *v, const char *line)
 
 /**
  * back_load - read what was noted
- * @b: out; nothing where nothing was, or it cannot be read
+ * @b: out; what of it could be read
  * @dir: of the file; NULL: nothing is remembered
  * @group: its name
+ *
+ * Return: whether that is all; else errno says why not, and the log what.
  */
-void back_load(struct back *b, const char *dir, const char *group)
+bool back_load(struct back *b, const char *dir, const char *group)
 {
 	char path[PATH_BYTES], line[160];
 	FILE *f;
+	int err;
 
 	b->nr = 0;
 	if (!dir || !path_of(path, dir, group, ""))
-		return;
+		return true;
 	f = fopen(path, "re");
-	if (!f) {
-		if (errno != ENOENT)
-			log_warn("%s: %s", path, strerror(errno));
-		return;
-	}
-	while (b->nr < REPAGENT_MAX_VOLUMES && fgets(line, sizeof(line), f)) {
-		if (parse(&b->volume[b->nr], line))
-			b->nr++;
-		else
+	if (!f && errno == ENOENT)
+		return true;
+	while (f && b->nr < REPAGENT_MAX_VOLUMES && fgets(line, sizeof(line), f)) {
+		if (!parse(&b->volume[b->nr], line)) {
 			log_warn("%s: expected lines such as 'disk0 begun', and found '%.*s'", path, (int)strcspn(line, "\n"), line);
+			fclose(f);
+			errno = EBADMSG;
+			return false;
+		}
+		b->nr++;
 	}
-	fclose(f);
+	if (f && !ferror(f)) {
+		fclose(f);
+		return true;
+	}
+	err = errno;
+	log_warn("%s: %s", path, strerror(err));
+	if (f)
+		fclose(f);
+	errno = err;
+	return false;
 }
 
 static bool write_file(const struct back *b, const char *path)
@@ -83,6 +96,17 @@ static bool write_file(const struct back *b, const char *path)
 				 fprintf(f, "%s begun\n", v->name)) > 0;
 	ok = ok && !fflush(f) && !fsync(fileno(f));
 	return !fclose(f) && ok;
+}
+
+/* What a directory has is durable. */
+static bool sync_dir(const char *dir)
+{
+	int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	bool ok = fd >= 0 && !fsync(fd);
+
+	if (fd >= 0)
+		close(fd);
+	return ok;
 }
 
 /**
@@ -103,7 +127,8 @@ bool back_note(const struct back_volume *v, const char *dir, const char *group)
 	if (!dir || !path_of(path, dir, group, "") || !path_of(anew, dir, group, ".new"))
 		return false;
 	mkdir(dir, 0755);
-	back_load(&b, dir, group);
+	if (!back_load(&b, dir, group))
+		return false;
 	for (i = 0; i < b.nr && strcmp(b.volume[i].name, v->name); i++)
 		;
 	errno = ENOSPC;
@@ -111,7 +136,7 @@ bool back_note(const struct back_volume *v, const char *dir, const char *group)
 		return false;
 	b.volume[i] = *v;
 	b.nr += i == b.nr;
-	return write_file(&b, anew) && !rename(anew, path);
+	return write_file(&b, anew) && !rename(anew, path) && sync_dir(dir);
 }
 
 static const struct back_volume *find(const struct back *b, const char *volume)
@@ -136,6 +161,22 @@ bool back_ended(const struct back *b, const char *volume)
 	const struct back_volume *v = find(b, volume);
 
 	return !b->nr || (v && v->ended);
+}
+
+/**
+ * back_unfinished - is there a volume that is half of what it was, and half of what the hub had?
+ * @b: what is noted
+ *
+ * Return: its name, whether it has a device now or not; NULL: there is none.
+ */
+const char *back_unfinished(const struct back *b)
+{
+	const struct back_volume *v;
+
+	for (v = b->volume; v < b->volume + b->nr; v++)
+		if (!v->ended)
+			return v->name;
+	return NULL;
 }
 
 /**

@@ -26,9 +26,10 @@ struct back {
 	struct back_volume volume[REPAGENT_MAX_VOLUMES];
 };
 
-void back_load(struct back *b, const char *dir, const char *group);
+bool back_load(struct back *b, const char *dir, const char *group);
 bool back_note(const struct back_volume *v, const char *dir, const char *group);
 bool back_ended(const struct back *b, const char *volume);
+const char *back_unfinished(const struct back *b);
 void back_forget(struct back *b, const char *dir, const char *group);
 bool back_rests(const struct back *b, const struct repagent_volume_info *v, uint64_t incarnation, uint64_t seq);
 

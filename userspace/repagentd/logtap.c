@@ -289,6 +289,25 @@ static void replied(struct conn *c, enum conn_op op, unsigned int tag, int error
 
 /* --- A session ------------------------------------------------------------ */
 
+/*
+ * A disk that is half of what it was and half of what the hub had must not become the group's, whatever generation this host was
+ * told: it is as if the hub had fenced it off, until `repctl fail-back` has ended. Return whether that is not so.
+ */
+static bool is_whole(struct logtap *l)
+{
+	const char *volume;
+
+	if (!back_load(&l->back, l->cfg->state_dir, l->cfg->group))
+		snprintf(l->refused, sizeof(l->refused), "%s/%s.back cannot be read (%s), so that it is not known whether the disks are whole",
+			 l->cfg->state_dir, l->cfg->group, strerror(errno));
+	else if ((volume = back_unfinished(&l->back)))
+		snprintf(l->refused, sizeof(l->refused), "volume %s is not yet what the hub has, though it was to be: repctl fail-back %s --finish. "
+			 "If it got that in another way: rm %s/%s.back", volume, l->cfg->group, l->cfg->state_dir, l->cfg->group);
+	else
+		return true;
+	return false;
+}
+
 static int open_conn(struct logtap *l)
 {
 	struct conn *c = &l->conn;
@@ -300,6 +319,8 @@ static int open_conn(struct logtap *l)
 		l->tap.uri[0] = '\0';
 		return lose(l, FAULT_REFUSED, "%s", error);
 	}
+	if (!is_whole(l))
+		return lose(l, FAULT_FENCED, "%s", l->refused);
 	if (!l->warned && uri_exposes_data(l->tap.uri)) {
 		l->warned = true;
 		log_warn("the group goes over the network in plain text (%s); rephubs:// would encrypt it",
@@ -540,6 +561,8 @@ static int judge_session(struct logtap *l)
 		return lose(l, FAULT_REFUSED, "it says it has record %" PRIu64 ", and the last one here is %" PRIu64
 			    "; look at the hub: does another host write to this group?", s->seq,
 			    (uint64_t)st->info.committed);
+	if (!is_whole(l))	/* it began while the connection was made */
+		return lose(l, FAULT_FENCED, "%s", l->refused);
 	meet(l);
 	l->fenced = l->fenced_since = 0;
 	l->offset = s->offset;
@@ -556,7 +579,6 @@ static int judge_session(struct logtap *l)
 	/* A new life of the ring, of which the hub has nothing yet. */
 	l->base_incarnation = s->incarnation;
 	l->base_seq = s->seq;
-	back_load(&l->back, l->cfg->state_dir, l->cfg->group);
 	return s->owes || first_doubted(l) >= 0 ? begin_lost(l) : go_stream(l);
 }
 
@@ -1192,21 +1214,21 @@ static bool logtap_rejoin(struct tap *tap, uint64_t generation, const char **why
 {
 	struct logtap *l = to_logtap(tap);
 	const struct repagent_volume_info *v;
-	struct back back;
 	unsigned int i;
 
 	if (tap->connected) {
 		*why = "the hub takes the stream already";
 		return false;
 	}
-	back_load(&back, l->cfg->state_dir, l->cfg->group);
+	*why = l->refused;
+	if (!is_whole(l))
+		return false;
 	for (i = 0; i < REPAGENT_MAX_VOLUMES; i++) {
 		v = &l->stream->volume[i].info;
-		if (!v->id || back_ended(&back, v->name))
+		if (!v->id || back_ended(&l->back, v->name))
 			continue;
 		snprintf(l->refused, sizeof(l->refused), "volume %s is not yet what the hub has, though it was to be: repctl fail-back %s --finish. "
 			 "If it got that in another way: rm %s/%s.back", v->name, l->cfg->group, l->cfg->state_dir, l->cfg->group);
-		*why = l->refused;
 		return false;
 	}
 	log_notice("generation %" PRIu64 " of the hub at %s is this host's, by command", generation, tap->uri);

@@ -276,8 +276,8 @@ static int open_disk(struct volume *v)
 static int sync_disk(const struct volume *v)
 {
 	if (fsync(v->disk.fd))
-		return fail("/dev/mapper/%s: %s\nWhat was copied may not be durable. Type this again once the disk is mended", v->dev.name,
-			    strerror(errno));
+		return fail("/dev/mapper/%s: %s\nWhat was copied can be read, and is not durable. Mend the disk, and boot this host; then type this "
+			    "again", v->dev.name, strerror(errno));
 	return EXIT_FINE;
 }
 

@@ -155,8 +155,8 @@ struct hub_back {
 };
 
 /*
- * Whether a disk may be brought to this point: what may yet be rolled back would stay on it. The group is locked; the view was
- * opened before.
+ * Whether a disk may be brought to the latest point: what may yet be rolled back would stay on it. So it is asked before the view
+ * is opened, and again, at the same generation, when it is there. The group is locked.
  */
 static bool may_go_back(const struct group *g, char *reason)
 {
@@ -180,14 +180,19 @@ static void describe(struct hub_back *b, const struct group *g, const char *unkn
 }
 
 /* Return whether it can be had; else why not. */
-static bool fill(struct hub_back *b, struct group *g, const char *volume, const char *point, char *reason)
+static bool fill(struct hub_back *b, struct group *g, const char *volume, const char *point, uint64_t generation, char *reason)
 {
 	unsigned int slot;
 	bool ok;
 
 	*reason = '\0';
 	pthread_mutex_lock(&g->lock);
-	ok = may_go_back(g, reason) && !find_volume(g, volume, &slot, reason);
+	ok = may_go_back(g, reason);
+	if (ok && g->generation != generation) {
+		snprintf(reason, HUB_REASON_MAX, "there was a fail-over meanwhile, or a rollback: open it again");
+		ok = false;
+	}
+	ok = ok && !find_volume(g, volume, &slot, reason);
 	b->all = ok && point && since(g, slot, point, &b->changed, reason);
 	if (ok && !point) {
 		b->all = true;
@@ -213,13 +218,19 @@ struct hub_back *hub_back_open(struct hub *hub, const char *group, const char *v
 {
 	struct group *g = hub_find(hub, group);
 	struct hub_back *b = g ? calloc(1, sizeof(*b)) : NULL;
+	uint64_t generation;
+	bool may;
 
 	if (!b) {
 		snprintf(reason, HUB_REASON_MAX, g ? "out of memory" : "there is no group %s here", group);
 		return NULL;
 	}
-	b->view = hub_view_open(hub, group, volume, "latest", reason);
-	if (b->view && fill(b, g, volume, point, reason))
+	pthread_mutex_lock(&g->lock);
+	may = may_go_back(g, reason);
+	generation = g->generation;
+	pthread_mutex_unlock(&g->lock);
+	b->view = may ? hub_view_open(hub, group, volume, "latest", reason) : NULL;
+	if (b->view && fill(b, g, volume, point, generation, reason))
 		return b;
 	if (b->view)
 		hub_view_close(b->view);

@@ -293,6 +293,7 @@ void fold_some(struct group *g);
 bool fold_can(const struct group *g);
 
 /* fork.c */
+bool forks_remove(struct group *g);
 void forks_open(struct group *g);
 void forks_close(struct group *g);
 int fork_begin(struct group *g, const struct failover *to, uint64_t id, char *reason);

@@ -77,7 +77,7 @@ struct pool {
 }
 #define SUM_THREADS	2u
 #define HELD_LOOK	(20 * NSEC_PER_MSEC)	/* between two looks at whether a group is still slowed */
-#define HELD_MAX	(10 * NSEC_PER_SEC)	/* an agent takes no answer for a loss of the hub after 30 s, unless told otherwise */
+#define HELD_MAX	(3 * NSEC_PER_SEC)	/* an agent takes no answer for a loss of the hub, and has 10 s to end in, unless told otherwise */
 
 static struct pool jobs = POOL(jobs), sums_jobs = POOL(sums_jobs), held = POOL(held);
 
@@ -189,7 +189,9 @@ static void *held_run(void *arg)
 {
 	const struct timespec look = { .tv_nsec = HELD_LOOK };
 	struct pool *p = arg;
+	struct hub_session *asked;
 	struct pool_jobs all;
+	bool slowed = false;
 	struct job *j;
 
 	pthread_mutex_lock(&p->lock);
@@ -199,10 +201,17 @@ static void *held_run(void *arg)
 		STAILQ_INIT(&all);
 		STAILQ_CONCAT(&all, &p->jobs);
 		pthread_mutex_unlock(&p->lock);
+		asked = NULL;
 		while ((j = STAILQ_FIRST(&all))) {
 			STAILQ_REMOVE_HEAD(&all, link);
-			if (ending || now_ns() - j->since > HELD_MAX || !hub_session_slowed(j->export->session)) {
+			/* A frame comes in many pieces, which lie side by side. */
+			if (j->export->session != asked) {
+				asked = j->export->session;
+				slowed = hub_session_still_slowed(asked);
+			}
+			if (ending || now_ns() - j->since > HELD_MAX || !slowed) {
 				nbds_complete(request_of(j), 0);
+				asked = NULL;	/* it may be gone with that */
 				continue;
 			}
 			pthread_mutex_lock(&p->lock);

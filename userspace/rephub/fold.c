@@ -270,8 +270,13 @@ bool fold_finish(struct group *g, char *error)
 	struct portion p;
 	int err;
 
-	/* It was read before. */
-	if (seal_read(g->dir, "first", FIRST_MAGIC, &first, sizeof(first)) || !first.folding)
+	/* It was read before; but without it nobody knows what the base is. */
+	err = seal_read(g->dir, "first", FIRST_MAGIC, &first, sizeof(first));
+	if (err) {
+		snprintf(error, SEGMENT_ERROR_MAX, "its file first: %s", strerror(err));
+		return false;
+	}
+	if (!first.folding)
 		return true;
 	if (g->nr_segments < 2) {
 		snprintf(error, SEGMENT_ERROR_MAX, "segment %s was being folded: expected another one behind it", s->name);

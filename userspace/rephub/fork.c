@@ -320,9 +320,6 @@ static void load(struct group *g, const char *name)
 	/* A hub that ended just before the fail-over was noted. */
 	if (!why && f->generation > g->generation)
 		why = "that fail-over never was";
-	/* What is lacking in the journal may be what has changed. */
-	if (!why && g->torn)
-		why = "the journal was damaged";
 	if (!why) {
 		insert(g, f);
 	} else {
@@ -333,6 +330,38 @@ static void load(struct group *g, const char *name)
 			free_fork(f);
 	}
 	free(b);
+}
+
+/**
+ * forks_remove - the journal was damaged: what is lacking there may be what has changed
+ * @g: the group, being opened. The damage is not yet known to be known: a start that ends here does this once more
+ *
+ * Return: whether none is there any more, durably; else errno says why.
+ */
+bool forks_remove(struct group *g)
+{
+	int fd = openat(g->dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC), err = 0;
+	DIR *d = fd < 0 ? NULL : fdopendir(fd);
+	struct dirent *de;
+
+	if (!d) {
+		err = errno;
+		if (fd >= 0)
+			close(fd);
+		errno = err;
+		return false;
+	}
+	while (!err && (de = readdir(d)))
+		if (!strncmp(de->d_name, "fork.", 5)) {
+			hub_say(g->hub, LOG_WARNING, "group %s: its file %s goes, for the journal was damaged: a host that was failed "
+				"over from has to compare all", g->name, de->d_name);
+			err = unlinkat(g->dir, de->d_name, 0) ? errno : 0;
+		}
+	if (!err && fsync(g->dir))
+		err = errno;
+	closedir(d);
+	errno = err;
+	return !err;
 }
 
 /**
@@ -491,6 +520,9 @@ static int note(struct group *g, struct fork *f, struct segment *const *segment,
 	pthread_mutex_lock(&g->lock);
 	for (i = 0; ok && any && i < REPAGENT_MAX_VOLUMES; i++)
 		ok = !x[i].nr || (extents_add(&f->changed[i], &x[i], 0) && confine(&f->changed[i]));
+	/* It may have lost some, for want of memory: it is of no use, and a host compares. */
+	if (!ok && any)
+		f->gone = true;
 	if (ok && any)
 		b = encode(g, f, &size);
 	pthread_mutex_unlock(&g->lock);

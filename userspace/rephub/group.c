@@ -404,6 +404,10 @@ static bool recover(struct group *g, char **names, size_t nr, char *error)
 			end = file_end(g, names[k]);
 	if (end < marked)
 		end = marked;
+	if (*bad && !forks_remove(g)) {
+		snprintf(error, SEGMENT_ERROR_MAX, "the forks of a journal that was damaged cannot be removed: %s", strerror(errno));
+		return false;
+	}
 	for (k = i; k < nr; k++)
 		set_aside(g, names[k]);
 	g->torn = *bad;

@@ -84,6 +84,7 @@ int hub_session_write(struct hub_session *s, uint64_t offset, const void *buf, s
 int hub_session_read(struct hub_session *s, uint64_t offset, void *buf, size_t len, char *reason);
 int hub_session_flush(struct hub_session *s, char *reason);
 bool hub_session_slowed(struct hub_session *s);
+bool hub_session_still_slowed(struct hub_session *s);
 bool hub_session_over(struct hub_session *s, char *reason);
 void hub_session_free(struct hub_session *s);
 

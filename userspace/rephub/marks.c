@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /* Places in a group's log that are of interest to a person. */
+#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -30,14 +31,16 @@ static bool fill_point(struct hub_point_info *p, const struct replay *names, con
 	const struct log_record *rec = &s->record[i];
 	const struct log_frame *f = &s->frame[rec->frame];
 	char error[SEGMENT_ERROR_MAX];
+	int err;
 
 	if (!words[rec->type])
 		return false;
 	*p = (struct hub_point_info){ f->incarnation, rec->seq, rec->time, words[rec->type], "", "" };
 	switch (rec->type) {
 	case REPAGENT_REC_CHECKPOINT:
-		if (rec->len > sizeof(p->text) || segment_read(s, rec, p->text, scratch, error))
-			snprintf(p->text, sizeof(p->text), "(its label is damaged)");
+		err = rec->len > sizeof(p->text) ? EBADMSG : segment_read(s, rec, p->text, scratch, error);
+		if (err)
+			snprintf(p->text, sizeof(p->text), err == ENOMEM ? "(its label cannot be read now)" : "(its label is damaged)");
 		break;
 	case REPAGENT_REC_GAP:
 		snprintf(p->why, sizeof(p->why), "%s", reason_words((unsigned int)rec->aux));

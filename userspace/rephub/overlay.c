@@ -118,8 +118,11 @@ static void writers_name(char *name, const struct hub_disk *d)
 	snprintf(name, WRITERS_NAME, "writers:%s", d->top->volume);
 }
 
-/* Who has written to it, in the lives of the hub before this one. */
-static void writers_load(struct hub_disk *d)
+/*
+ * Who has written to it, in the lives of the hub before this one. Return whether it can be used: a file that cannot be read now is
+ * not to be written anew without what it says.
+ */
+static bool writers_load(struct hub_disk *d, char *reason)
 {
 	const struct group *to = d->overlay->to;
 	char name[WRITERS_NAME];
@@ -127,11 +130,16 @@ static void writers_load(struct hub_disk *d)
 
 	writers_name(name, d);
 	err = seal_read(to->dir, name, WRITERS_MAGIC, &d->writers, sizeof(d->writers));
-	if (err && err != ENOENT)
-		hub_say(to->hub, LOG_ERR, "group %s: its file %s: %s: it is not known which hosts were displaced, and they are not refused",
-			to->name, name, err == EBADMSG ? "it is not what was written" : strerror(err));
+	if (err && err != ENOENT && err != EBADMSG) {
+		snprintf(reason, HUB_REASON_MAX, "its file %s: %s", name, strerror(err));
+		return false;
+	}
+	if (err == EBADMSG)
+		hub_say(to->hub, LOG_ERR, "group %s: its file %s: it is not what was written: it is not known which hosts were displaced, "
+			"and they are not refused", to->name, name);
 	if (err || d->writers.incarnation != d->overlay->incarnation)
 		d->writers = (struct writers){ .incarnation = d->overlay->incarnation };
+	return true;
 }
 
 static bool open_disk(struct overlay *o, const char *name, uint16_t id, struct group *of, const char *point,
@@ -144,10 +152,11 @@ static bool open_disk(struct overlay *o, const char *name, uint16_t id, struct g
 	d->top = view_open(o->to, name, "latest", false, reason);
 	if (!d->top)
 		return false;
-	writers_load(d);
 	pthread_rwlock_init(&d->lock, NULL);
 	o->nr++;
 	hub_view_for(d->top, "its fail-over");
+	if (!writers_load(d, reason))
+		return false;
 	if (of)
 		d->under = view_open(of, name, point, false, reason);
 	if (d->under)

@@ -3,6 +3,7 @@
  * Points: from a person's words to a place in the log.  All of it is about what is
  * durable and what is not yet folded; the group is locked.
  */
+#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -159,22 +160,29 @@ static bool find_label(const struct group *g, const char *label, uint64_t *id, c
 	uint16_t timed = strcmp(label, SEGMENT_TIMED) ? 0 : RECORD_TIMED;
 	bool found = false;
 	uint32_t k;
+	int err = scratch ? 0 : ENOMEM;
 
-	while (scratch && i-- > 0 && !found) {
+	snprintf(error, sizeof(error), "%s", strerror(err));
+	while (!err && i-- > 0 && !found) {
 		s = g->segment[i];
-		for (k = s->nr_marks; k-- > 0 && !found;) {
+		for (k = s->nr_marks; !err && k-- > 0 && !found;) {
 			const struct log_record *rec = &s->record[s->mark[k]];
 
 			if (rec->type != REPAGENT_REC_CHECKPOINT || rec->flags != timed ||
-			    s->first_id + s->mark[k] >= g->durable.id || rec->len > sizeof(text) ||
-			    segment_read(s, rec, text, scratch, error))
+			    s->first_id + s->mark[k] >= g->durable.id || rec->len > sizeof(text))
 				continue;
-			found = !strcmp(text, label);
+			err = segment_read(s, rec, text, scratch, error);
+			found = !err && !strcmp(text, label);
+			/* One that cannot be read now may be the one; one that is damaged can never be had. */
+			if (err == EBADMSG)
+				err = 0;
 			*id = s->first_id + s->mark[k] + 1;
 		}
 	}
 	free(scratch);
-	if (!found)
+	if (err)
+		snprintf(reason, HUB_REASON_MAX, "the labels cannot be read: %.130s", error);
+	else if (!found)
 		snprintf(reason, HUB_REASON_MAX, "'%.64s': there is no checkpoint with this label, and it is no other kind of point",
 			 label);
 	return found;

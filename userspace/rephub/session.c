@@ -552,6 +552,29 @@ bool hub_session_slowed(struct hub_session *s)
 }
 
 /**
+ * hub_session_still_slowed - the same, of a session that was, and by one who must not wait for one group on behalf of others
+ * @s: the session
+ *
+ * Return: also true where it cannot be told at once.
+ */
+bool hub_session_still_slowed(struct hub_session *s)
+{
+	bool slowed = false;
+
+	if (pthread_mutex_trylock(&s->lock))
+		return true;
+	if (s->group) {
+		slowed = pthread_mutex_trylock(&s->group->lock);
+		if (!slowed) {
+			slowed = s->group->session == s && space_slowed(s->group);
+			pthread_mutex_unlock(&s->group->lock);
+		}
+	}
+	pthread_mutex_unlock(&s->lock);
+	return slowed;
+}
+
+/**
  * hub_session_over - is it closed for good?
  * @s: the session
  * @reason: HUB_REASON_MAX bytes for why

@@ -251,6 +251,8 @@ static bool is_news(struct group *g, enum space_state before)
 
 	if (g->space.state == SPACE_SHORT && before == SPACE_SLOWED)
 		return false;
+	if (g->space.state == SPACE_ROOM || g->space.state == SPACE_FULL)
+		g->space.told_slowed = 0;
 	if (g->space.state != SPACE_SLOWED)
 		return true;
 	if (g->space.told_slowed && now - g->space.told_slowed < 60 * NSEC_PER_SEC)
