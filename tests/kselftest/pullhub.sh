@@ -57,7 +57,7 @@ check "... and all of it is dirty, for it was never replicated" lists_what_is_di
 ringcheck --stop-after-idle 200 "$GROUP" > /dev/null 2>&1
 status_is "$NAME" capture=stream image=clean || die "it does not stream: $(dm status "$NAME")"
 start_ringcheck
-start_writer load oracle --threads 2 --seed "$SEED" --rate 150 --max 64k --mix write=60,fua=10,zero=5,fsync=2 "$DEV"
+start_writer load oracle --threads 2 --seed "$SEED" --rate 150 --max 64k --mix write=65,fua=10,fsync=2 "$DEV"
 start_pull --passes 1000
 must_wait_for 30 passes_are 3
 kill -KILL "$READER"
