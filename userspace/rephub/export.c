@@ -77,7 +77,7 @@ struct pool {
 }
 #define SUM_THREADS	2u
 #define HELD_LOOK	(20 * NSEC_PER_MSEC)	/* between two looks at whether a group is still slowed */
-#define HELD_MAX	(3 * NSEC_PER_SEC)	/* an agent takes no answer for a loss of the hub, and has 10 s to end in, unless told otherwise */
+#define HELD_MAX	(8 * NSEC_PER_SEC)	/* an agent takes no answer for a loss of the hub, and has 10 s to end in, unless told otherwise */
 
 static struct pool jobs = POOL(jobs), sums_jobs = POOL(sums_jobs), held = POOL(held);
 
