@@ -332,6 +332,20 @@ static void load(struct group *g, const char *name)
 	free(b);
 }
 
+/* The group's directory, to be read. NULL: errno says why not. */
+static DIR *list(const struct group *g)
+{
+	int fd = openat(g->dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC), err;
+	DIR *d = fd < 0 ? NULL : fdopendir(fd);
+
+	if (!d && fd >= 0) {
+		err = errno;
+		close(fd);
+		errno = err;
+	}
+	return d;
+}
+
 /**
  * forks_remove - the journal was damaged: what is lacking there may be what has changed
  * @g: the group, being opened. The damage is not yet known to be known: a start that ends here does this once more
@@ -340,17 +354,12 @@ static void load(struct group *g, const char *name)
  */
 bool forks_remove(struct group *g)
 {
-	int fd = openat(g->dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC), err = 0;
-	DIR *d = fd < 0 ? NULL : fdopendir(fd);
+	DIR *d = list(g);
 	struct dirent *de;
+	int err = 0;
 
-	if (!d) {
-		err = errno;
-		if (fd >= 0)
-			close(fd);
-		errno = err;
+	if (!d)
 		return false;
-	}
 	while (!err && (de = readdir(d)))
 		if (!strncmp(de->d_name, "fork.", 5)) {
 			hub_say(g->hub, LOG_WARNING, "group %s: its file %s goes, for the journal was damaged: a host that was failed "
@@ -372,16 +381,12 @@ bool forks_remove(struct group *g)
  */
 void forks_open(struct group *g)
 {
-	int fd = openat(g->dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	DIR *d = fd < 0 ? NULL : fdopendir(fd);
+	DIR *d = list(g);
 	struct dirent *de;
 
 	SLIST_INIT(&g->forks);
-	if (!d) {
-		if (fd >= 0)
-			close(fd);
+	if (!d)
 		return;
-	}
 	while ((de = readdir(d)))
 		if (!strncmp(de->d_name, "fork.", 5) && strlen(de->d_name) == NAME_LEN)
 			load(g, de->d_name);
