@@ -20,7 +20,7 @@ void leaks_prepare(uint64_t text_size)
 	FILE *f;
 
 	if (!text_size || access(KMEMLEAK, W_OK))
-		return;
+		die("--leaks needs --text-size and a kernel with kmemleak");
 	f = fopen("/sys/module/dm_repagent_mod/sections/.text", "r");
 	if (!f || fscanf(f, "%lx", &from) != 1)
 		die("nobody knows where the module is");

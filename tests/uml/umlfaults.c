@@ -15,8 +15,8 @@
  *   * no more than that is read again, and the replicas are the disks then.
  *
  * Everything random comes from the run's seed. Where the clock counts what happens and
- * not what time it is (tests/uml/run --virtual-time), the first run after a boot is the
- * same each time; later ones are not quite, for the kernel remembers something.
+ * not what time it is (tests/uml/run --virtual-time), the runs of a boot are the same each
+ * time; but a seed's is not quite the same behind others, for the kernel remembers something.
  *
  * Prints for each run a digest of what its disks were asked, what went wrong, and "name
  * value" lines. Exit status 1 when a run went wrong: it is the last one.
@@ -51,11 +51,13 @@ static const char usage[] =
 "  --text-size N   of the module's code, bytes: allocations that it makes may fail ...\n"
 "  --not-in FROM:TO\n"
 "                  ... but for those that are made in here\n"
+"  --leaks         ask kmemleak in the end whether the module lost memory\n"
 "  --verbose       a line for each volume in each life\n";
 
 static struct {
 	uint64_t seed, runs, text_size;
 	const char *module, *not_in;
+	bool leaks;
 } opt = { .runs = 1 };
 
 static bool flush_failed[VOLUMES];	/* perhaps, since the last cut: nothing is cleared then */
@@ -255,7 +257,6 @@ static void load_module(void)
 	close(fd);
 }
 
-
 static void prepare(void)
 {
 	pthread_t thread;
@@ -273,7 +274,8 @@ static void prepare(void)
 	if (pthread_create(&thread, NULL, watch, NULL))
 		die("no thread");
 	trouble_prepare(opt.text_size, opt.not_in);
-	leaks_prepare(opt.text_size);
+	if (opt.leaks)
+		leaks_prepare(opt.text_size);
 }
 
 int main(int argc, char **argv)
@@ -287,6 +289,7 @@ int main(int argc, char **argv)
 		{ "module", OPT_TEXT, { &opt.module } },
 		{ "text-size", OPT_NUMBER, { &opt.text_size } },
 		{ "not-in", OPT_TEXT, { &opt.not_in } },
+		{ "leaks", OPT_FLAG, { &opt.leaks } },
 		{ "verbose", OPT_FLAG, { &verbose } },
 		{ }
 	}, usage, 0);
