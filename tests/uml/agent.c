@@ -210,6 +210,7 @@ static bool connect_hub(struct session *s)
 	if (ret < 0)
 		return false;
 	settle(s, &info);
+	atomic_store(&a->epoch, s->hub_epoch);
 	if (is_over(a))
 		return false;
 	if (a->kept.incarnation == s->ring.incarnation && a->kept.checker.next_seq == info.acked + 1) {

@@ -33,6 +33,7 @@ struct agent {
 	atomic_bool stalls;		/* takes nothing */
 	_Atomic uint64_t resync_bytes;	/* read again, since somebody set it to 0 */
 	_Atomic uint64_t errors;	/* of the stream, told on stderr */
+	_Atomic uint64_t epoch;		/* of the hub that it has last come to, and asked for what that lacks */
 	uint64_t resyncs_asked;
 	bool asked[VOLUMES];		/* since the volumes were activated */
 

@@ -177,7 +177,14 @@ void deactivate(void)
 static bool is_synced(void)
 {
 	struct status s;
+	bool knows;
 
+	/* A hub that was set back lacks something before anybody knows. */
+	pthread_mutex_lock(&world);
+	knows = atomic_load(&agent.epoch) == hub.epoch;
+	pthread_mutex_unlock(&world);
+	if (!knows)
+		return false;
 	for (unsigned int v = 0; v < VOLUMES; v++)
 		if (!get_status(v, &s) || strcmp(s.capture, "stream") || strcmp(s.image, "clean") || s.last != s.acked)
 			return false;
