@@ -248,7 +248,7 @@ $(obj)/have-libaio:
 FORCE:
 
 ##@ Installing (PREFIX=/usr, DESTDIR= are honoured)
-##: install          programs, man pages, header, units, udev's rules; the modules of the running kernel
+##: install          programs, man pages, documents, header, units, udev's rules; the modules of the running kernel
 ##: uninstall        take these away again
 ##: dkms             the modules, for every kernel, now and after each upgrade (root)
 ##: dkms-remove      take these away again (root)
@@ -263,6 +263,7 @@ installed := \
 	$(PREFIX)/sbin:$(BUILD)/bin/rephubctl \
 	$(patsubst %,$(PREFIX)/share/bash-completion/completions:%,$(wildcard completion/*)) \
 	$(patsubst %,$(PREFIX)/share/man/man8:%,$(wildcard userspace/*/*.8)) \
+	$(patsubst %,$(PREFIX)/share/doc/dm-repagent:%,$(wildcard Documentation/*.md)) \
 	$(PREFIX)/include/linux:include/uapi/linux/dm-repagent.h \
 	$(patsubst %,$(PREFIX)/lib/systemd/system:%,$(wildcard systemd/*.service systemd/*.socket systemd/*.target)) \
 	$(PREFIX)/lib/sysusers.d:systemd/sysusers.d/repagent.conf \
@@ -283,6 +284,7 @@ install: repagentd repagent-reader repctl rephub rephubctl $(if $(filter $(runni
 	$(if $(DESTDIR),,@$(tell_system))
 ifneq ($(filter $(running),$(KERNELS)),)
 	@for module in $(BUILD)/modules/$(running)/*.ko; do \
+		! compgen -G "$(DESTDIR)/lib/modules/$(running)/updates/dkms/$${module##*/}*" > /dev/null || continue; \
 		echo "install $(DESTDIR)/lib/modules/$(running)/updates/$${module##*/}"; \
 		install -D -m 644 -t $(DESTDIR)/lib/modules/$(running)/updates $$module || exit; \
 	done

@@ -155,7 +155,7 @@ check "stop-reader" returns '{}' stop-reader
 check "shutdown" returns '"shutdown":' shutdown
 record=$(number shutdown)
 wait "$DAEMON"
-check "... ends with status 0" test $? -eq 0
+check "... ends with its own status" test $? -eq 3
 check "... with all at the hub, SHUTDOWN behind it" status_is "$NAME" last="$record" acked="$record"
 exec 5>&- 6<&-
 dm remove "$NAME" || die "cannot remove $NAME"

@@ -149,7 +149,7 @@ void bench_start(struct bench *b)
 	log_init("sim");
 	e = daemon_run(&b->cfg, &b->sim->ring, signalfd(-1, &set, SFD_NONBLOCK));
 	log_summary();
-	_exit(e == DAEMON_STOPPED ? 0 : 1);
+	_exit(e == DAEMON_STOPPED ? 0 : e == DAEMON_SHUT_DOWN ? 3 : 1);
 }
 
 /**

@@ -696,7 +696,7 @@ static void test_control(void **state)
 	seq = number(call(&c, "shutdown", NULL), "shutdown");
 	waitpid(b.daemon, &status, 0);
 	b.daemon = 0;
-	assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+	assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 3);
 	assert_int_equal(simring_acked(b.sim), seq);
 	compare_all(&b);
 	client_close(&c);

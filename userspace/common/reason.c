@@ -22,7 +22,7 @@ static const struct {
 		"See the message about the hub." },
 	[REPAGENT_REASON_HUB_FULL]	= { "hub-full", "hub full", "Make room at the hub." },
 	[REPAGENT_REASON_FENCED]	= { "fenced", "fenced: the hub failed over",
-		"Its VM is to run elsewhere; if it is to run here again: repctl rejoin." },
+		"Its VM is to run elsewhere. If it is to run here again: repctl fail-back, then repctl rejoin." },
 	[REPAGENT_REASON_PAUSED]	= { "paused", "paused", "Resume when it suits." },
 	[REPAGENT_REASON_META_ERROR]	= { "meta-error", "write-intent map cannot be written",
 		"Look at the metadata device." },

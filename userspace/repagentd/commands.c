@@ -1105,6 +1105,7 @@ static void pause_command(void *owner, struct call *call, struct json_object *ar
 static void rejoin(void *owner, struct call *call, struct json_object *arguments)
 {
 	uint64_t generation = json_object_get_uint64(json_object_object_get(arguments, "generation"));
+	bool force = json_object_get_boolean(json_object_object_get(arguments, "force"));
 	struct daemon *d = owner;
 	const char *why;
 
@@ -1116,7 +1117,7 @@ static void rejoin(void *owner, struct call *call, struct json_object *arguments
 	}
 	if (!d->tap->ops->rejoin)
 		call_fail(call, "Failed", "the group goes to no rephub: there are no generations");
-	else if (!d->tap->ops->rejoin(d->tap, generation, &why))
+	else if (!d->tap->ops->rejoin(d->tap, generation, force, &why))
 		call_fail(call, "Failed", "%s", why);
 	else
 		call_return(call, NULL);
@@ -1139,6 +1140,7 @@ static void shutdown_command(void *owner, struct call *call, struct json_object 
 	o = json_object_new_object();
 	json_object_object_add(o, "shutdown", emit_shutdown(d));
 	call_return(call, o);
+	d->by_command = true;
 	daemon_stop(d, "shutdown", "command");
 }
 
@@ -1220,6 +1222,7 @@ static const struct argument verify_arguments[] = {
 
 static const struct argument rejoin_arguments[] = {
 	{ "generation", ARG_COUNT, true },
+	{ "force", ARG_BOOL, false },
 	{ NULL, ARG_END, false },
 };
 

@@ -20,6 +20,7 @@
  * @gone:	the group's device has ended
  * @paused:	by command
  * @stop_by:	when a clean stop ends in any case, ns; 0: not stopping
+ * @by_command:	it was asked for by the command shutdown
  * @rested:	the last nap brought nothing: sleep deeply
  * @acked_at:	when something was acknowledged last, or nothing was waiting
  * @refreshed:	when the kernel was asked last, ns
@@ -59,6 +60,7 @@ struct daemon {
 	bool hub_told;
 	bool holding;
 	uint64_t stop_by;
+	bool by_command;
 	uint64_t refreshed;
 	uint64_t next_refresh;
 	uint64_t next_stats;

@@ -641,6 +641,6 @@ enum daemon_end daemon_run(struct config *cfg, struct ring *ring, int signal_fd)
 	if (d.loop.epfd >= 0)
 		close(d.loop.epfd);
 	if (r >= 0)
-		return DAEMON_STOPPED;
+		return d.by_command ? DAEMON_SHUT_DOWN : DAEMON_STOPPED;
 	return r == -ENODEV ? DAEMON_GONE : DAEMON_FAILED;
 }

@@ -8,7 +8,8 @@
 
 /* What became of a run. */
 enum daemon_end {
-	DAEMON_STOPPED,		/* as a signal or a command asked */
+	DAEMON_STOPPED,		/* as a signal asked */
+	DAEMON_SHUT_DOWN,	/* as a command asked: it is not to be started again */
 	DAEMON_GONE,		/* the group is gone */
 	DAEMON_FAILED,		/* a line was logged */
 };

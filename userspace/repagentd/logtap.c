@@ -51,7 +51,8 @@
 #define FRAMES		12	/* in flight */
 #define EAGER		2	/* a frame that is not full waits while so many are in flight */
 #define RESYNC_HINT	"to have it take the group anew, and read everything again: repctl resync"
-#define REJOIN_HINT	"if its VM is to run here again: repctl rejoin"
+#define REJOIN_HINT	"if its VM runs here now: repctl rejoin"
+#define BACK_HINT	"if its VM is to run here again: first repctl fail-back"
 #define HOLD_LOOK	(20 * NSEC_PER_MSEC)	/* ... at whether the stream may still wait for sums */
 #define HOLD_MAX	(10 * NSEC_PER_SEC)	/* a sum is awaited so long */
 #define LINGER		(250 * NSEC_PER_MSEC)	/* a frame of numbers alone waits so long for more */
@@ -468,6 +469,12 @@ static void describe_fence(const struct logtap *l, char *text, size_t size)
 	snprintf(text, size, "fenced by generation %" PRIu64 "%s: ", l->fenced, when);
 }
 
+/* The hub took our stream before it was failed over, so our disks are old, unless somebody has seen to them. */
+static bool was_source(const struct logtap *l)
+{
+	return known_any(&l->known) && !l->back.nr;
+}
+
 static int refused_session(struct logtap *l)
 {
 	static const struct {
@@ -482,17 +489,20 @@ static int refused_session(struct logtap *l)
 	};
 	const struct session *s = &l->session;
 	bool of_group = s->state == SESSION_FOREIGN || s->state == SESSION_FENCED;
+	const char *remedy = kind[s->state].remedy;
 	char by[96] = "";
 
 	l->foreign = s->state == SESSION_FOREIGN;
 	if (s->state == SESSION_FENCED) {
+		if (was_source(l))
+			remedy = BACK_HINT;
 		l->fenced = s->generation;
 		l->fenced_since = s->since;
 		if (strncmp(s->reason, "fenced by", 9))
 			describe_fence(l, by, sizeof(by));
 	}
 	return lose(l, kind[s->state].fault, "%s%s; %s%s%s", by, s->reason[0] ? s->reason : "it does not say why",
-		    kind[s->state].remedy, of_group ? " " : "", of_group ? l->cfg->group : "");
+		    remedy, of_group ? " " : "", of_group ? l->cfg->group : "");
 }
 
 static int same_hub(struct logtap *l)
@@ -1210,7 +1220,7 @@ static void logtap_accept(struct tap *tap)
  * Who was fenced off, or is new where a fail-over was, says with its HELLO which generation it was told is its own: the
  * hub takes it only if that is the present one.
  */
-static bool logtap_rejoin(struct tap *tap, uint64_t generation, const char **why)
+static bool logtap_rejoin(struct tap *tap, uint64_t generation, bool force, const char **why)
 {
 	struct logtap *l = to_logtap(tap);
 	const struct repagent_volume_info *v;
@@ -1229,6 +1239,11 @@ static bool logtap_rejoin(struct tap *tap, uint64_t generation, const char **why
 			continue;
 		snprintf(l->refused, sizeof(l->refused), "volume %s is not yet what the hub has, though it was to be: repctl fail-back %s --finish. "
 			 "If it got that in another way: rm %s/%s.back", v->name, l->cfg->group, l->cfg->state_dir, l->cfg->group);
+		return false;
+	}
+	if (l->fenced && was_source(l) && !force) {
+		snprintf(l->refused, sizeof(l->refused), "this host was the source before the fail-over, so its disks are old: repctl fail-back %s. "
+			 "If what they have is to become the group's: repctl rejoin %s %" PRIu64 " --force", l->cfg->group, l->cfg->group, generation);
 		return false;
 	}
 	log_notice("generation %" PRIu64 " of the hub at %s is this host's, by command", generation, tap->uri);

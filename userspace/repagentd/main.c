@@ -22,6 +22,8 @@
 #include "daemon.h"
 #include "recover.h"
 
+#define EXIT_SHUT_DOWN	3	/* systemd/repagentd@.service does not start it again */
+
 #define STATE_DIR	"/var/lib/repagent"
 
 static const char usage_text[] =
@@ -329,5 +331,5 @@ int main(int argc, char **argv)
 	end = !cl.recover ? daemon_run(&cfg, NULL, signal_fd) :
 	      recover_run(&cfg, signal_fd) ? DAEMON_STOPPED : DAEMON_FAILED;
 	log_summary();
-	return end == DAEMON_STOPPED ? EXIT_SUCCESS : EXIT_FAILURE;
+	return end == DAEMON_STOPPED ? EXIT_SUCCESS : end == DAEMON_SHUT_DOWN ? EXIT_SHUT_DOWN : EXIT_FAILURE;
 }

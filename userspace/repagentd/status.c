@@ -206,13 +206,13 @@ static void explain(const struct daemon *d, char *why, const char **remedy)
 	*remedy = "";
 	if (!d->ring) {
 		snprintf(why, SENTENCE_MAX, "group %s does not exist", d->cfg->group);
-		*remedy = "start-protect makes it.";
+		*remedy = "repctl protect, or start-protect, makes it.";
 	} else if (d->paused) {
 		snprintf(why, SENTENCE_MAX, "paused by command");
-		*remedy = "resume connects again.";
+		*remedy = "repctl resume, or resume, connects again.";
 	} else if (!d->tap->connected) {
 		snprintf(why, SENTENCE_MAX, "%s", d->tap->why);
-		*remedy = i->reason == REPAGENT_REASON_HUB_FULL ? reason_remedy(i->reason) :
+		*remedy = i->reason == REPAGENT_REASON_HUB_FULL || i->reason == REPAGENT_REASON_FENCED ? reason_remedy(i->reason) :
 			  "Look at the hub, and at the line to it.";
 	} else if (i->capture != REPAGENT_CAPTURE_STREAM) {
 		snprintf(why, SENTENCE_MAX, "%s: %s", capture_word(i->capture), reason_words(i->reason));

@@ -34,7 +34,7 @@ enum tap_want {
  * @accept:	the operator has all read again: a hub that is refused because it is
  *		another one may be taken for it; may be NULL
  * @rejoin:	the operator says that this generation of the hub is ours: false, and why
- *		not, if that cannot be taken; NULL: there are no generations
+ *		not, if that cannot be taken, or our disks are old and it is not forced; NULL: there are no generations
  * @describe:	add what is to be known of the hub to the status; may be NULL
  * @free:	disconnect
  */
@@ -46,7 +46,7 @@ struct tap_ops {
 	int (*pause)(struct tap *tap, bool on);
 	void (*marked)(struct tap *tap, const char *error);
 	void (*accept)(struct tap *tap);
-	bool (*rejoin)(struct tap *tap, uint64_t generation, const char **why);
+	bool (*rejoin)(struct tap *tap, uint64_t generation, bool force, const char **why);
 	void (*describe)(const struct tap *tap, struct json_object *o);
 	void (*free)(struct tap *tap);
 };

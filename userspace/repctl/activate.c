@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * repctl activate, deactivate: a group's mapped devices, at boot and at the end.
+ * repctl activate, deactivate, shutdown: a group's mapped devices, at boot and at the end.
  *
  * The VM has to find its disk under the same name whatever is missing of its
  * protection: then the mapped device is linear, which is said aloud.  Only a
@@ -8,12 +8,14 @@
  */
 #include <errno.h>
 #include <ini.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "../common/client.h"
 #include "../common/parse.h"
 #include "commands.h"
 #include "devices.h"
@@ -22,6 +24,8 @@
 #include "system.h"
 
 #define DRAIN_MS	30000
+#define CONTROL_MS	10000
+#define SHUTDOWN_MS	90000	/* a unit's daemon is killed then */
 
 enum { OPT_REQUIRE = 256, OPT_WAIT, OPT_DIRECT, OPT_FORCE };
 
@@ -257,22 +261,32 @@ const struct command cmd_activate = {
 	run_activate
 };
 
-/* All or none: nothing is removed while one of them is open. */
-static int remove_devices(const struct conf *conf, const char *group)
+/* The group's devices, none of which is open: an exit status, and *devs to be freed. */
+static int idle_devices(const struct conf *conf, const char *group, struct dmdev **devs, int *nr)
 {
 	char error[DEVICES_ERROR_MAX], text[DEVICES_ERROR_MAX];
-	int nr, i, status = EXIT_FINE;
-	struct dmdev *devs;
+	int i;
 
-	nr = own_devices(conf, group, &devs, error);
-	if (nr < 0)
-		status = fail("%s", error);
-	for (i = 0; i < nr && !status; i++) {
-		if (!is_busy(&devs[i]))
+	*nr = own_devices(conf, group, devs, error);
+	if (*nr < 0)
+		return fail("%s", error);
+	for (i = 0; i < *nr; i++) {
+		if (!is_busy(&(*devs)[i]))
 			continue;
-		explain_busy(&devs[i], group, text, sizeof(text));
-		status = fail("%s", text);
+		explain_busy(&(*devs)[i], text, sizeof(text));
+		return fail("%s", text);
 	}
+	return EXIT_FINE;
+}
+
+/* All or none. */
+static int remove_devices(const struct conf *conf, const char *group)
+{
+	char error[DEVICES_ERROR_MAX];
+	struct dmdev *devs;
+	int nr, i, status;
+
+	status = idle_devices(conf, group, &devs, &nr);
 	for (i = 0; i < nr && !status; i++)
 		if (dmdev_remove(devs[i].name, error) != DMDEV_OK)
 			status = fail("%s", error);
@@ -280,9 +294,18 @@ static int remove_devices(const struct conf *conf, const char *group)
 	return status;
 }
 
-static int run_deactivate(int argc, char **argv)
+static void load_what_is_right(struct conf *conf, const char *group)
 {
 	char path[CONF_PATH_MAX], error[CONF_ERROR_MAX];
+
+	conf_init(conf);
+	conf_path(path, group);
+	if (conf_load(conf, path, error) == -EINVAL)
+		ini_parse(path, take_what_is_right, conf);
+}
+
+static int run_deactivate(int argc, char **argv)
+{
 	bool direct = false, force = false, drained;
 	struct conf conf;
 	const char *group;
@@ -298,10 +321,7 @@ static int run_deactivate(int argc, char **argv)
 		return EXIT_WRONG_USAGE;
 	if (optind < argc)
 		return usage_error("'%s' is too much: expected one group", argv[optind]);
-	conf_init(&conf);
-	conf_path(path, group);
-	if (conf_load(&conf, path, error) == -EINVAL)
-		ini_parse(path, take_what_is_right, &conf);
+	load_what_is_right(&conf, group);
 	status = remove_devices(&conf, group);
 	conf_free(&conf);
 	if (status || direct)
@@ -328,4 +348,56 @@ const struct command cmd_deactivate = {
 	"                with a write-intent map remember it there\n"
 	"      --direct  leave systemd and the daemon alone\n",
 	run_deactivate
+};
+
+static int run_shutdown(int argc, char **argv)
+{
+	char path[CONTROL_PATH_MAX], class[CLIENT_CLASS_MAX], error[CLIENT_ERROR_MAX];
+	struct json_object *result = NULL, *event;
+	const char *group;
+	struct dmdev *devs;
+	struct client c;
+	struct conf conf;
+	uint64_t record;
+	int nr, status;
+
+	if (next_option(argc, argv, ":", deactivate_options + 2, &status) != -1)
+		return status;
+	if (!take_group(argc, argv, &group))
+		return EXIT_WRONG_USAGE;
+	if (optind < argc)
+		return usage_error("'%s' is too much: expected one group", argv[optind]);
+	load_what_is_right(&conf, group);
+	status = idle_devices(&conf, group, &devs, &nr);
+	free(devs);
+	conf_free(&conf);
+	if (status)
+		return status;
+	control_path(path, group);
+	if (!client_connect(&c, path, CONTROL_MS, error))
+		return fail("the daemon of group %s does not answer (%s)\nType: systemctl start repagentd@%s", group, error, group);
+	if (!client_call(&c, "shutdown", NULL, CONTROL_MS, &result, class, error)) {
+		client_close(&c);
+		return fail("%s", error);
+	}
+	record = json_object_get_uint64(json_object_object_get(result, "shutdown"));
+	json_object_put(result);
+	/* It hangs up when it ends, which is when all was sent, or its time is up. */
+	while (client_event(&c, SHUTDOWN_MS, &event, error) > 0)
+		json_object_put(event);
+	client_close(&c);
+	if (!record)
+		return fail("the daemon has ended, but group %s did not stream: the hub does not know", group);
+	remark("group %s: the record SHUTDOWN has the number %" PRIu64 ", and the daemon has ended. If the hub has it: rephubctl failover %s --at latest --planned\n"
+	       "Undo: systemctl start repagentd@%s", group, record, group, group);
+	return EXIT_FINE;
+}
+
+const struct command cmd_shutdown = {
+	"shutdown", "GROUP",
+	"Before a planned move: send all, tell the hub that this was all, and end the daemon",
+	"The VM has to be shut down, and stay so. The devices and the configuration stay; what is\n"
+	"written nevertheless is remembered. The hub can be failed over then with --planned.\n"
+	"\nUndo: systemctl start repagentd@GROUP\n",
+	run_shutdown
 };

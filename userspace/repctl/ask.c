@@ -19,7 +19,7 @@
 
 #define SECTOR	512
 
-enum { OPT_JSON = 256 };
+enum { OPT_JSON = 256, OPT_FORCE };
 
 static const struct option options[] = {
 	{ "follow",	no_argument, NULL, 'f' },
@@ -317,7 +317,6 @@ const struct command cmd_verify = {
 	"verify", "GROUP [VOLUME] [--rate BYTES] [--background]",
 	"Compare volumes with their replicas, and mend these",
 	"The VM goes on, and so does the stream. What differs is written to the replica anew.\n"
-	"For groups that go to stock NBD servers, and not to a rephub.\n"
 	"      --rate BYTES  a second, at most; for example 50M\n"
 	"      --background  do not wait for the end\n"
 	"\nThe exit status is 0 if all was the same.\n",
@@ -594,15 +593,27 @@ const struct command cmd_events = {
 	run_events
 };
 
+static const struct option rejoin_options[] = {
+	{ "force",	no_argument, NULL, OPT_FORCE },
+	{ "help",	no_argument, NULL, 'h' },
+	{ NULL, 0, NULL, 0 }
+};
+
 static int run_rejoin(int argc, char **argv)
 {
 	const char *group, *generation;
 	char error[CLIENT_ERROR_MAX];
+	bool force = false;
 	struct json_object *arguments, *result;
 	struct client c;
 	uint64_t n;
-	int status;
+	int status, o;
 
+	while ((o = next_option(argc, argv, ":", rejoin_options, &status)) != -1) {
+		if (o == OPTION_ERROR)
+			return status;
+		force = true;
+	}
 	if (!take_words(argc, argv, &group, &generation, "the hub's generation, as rephubctl groups shows it there", true,
 			&status))
 		return status;
@@ -612,6 +623,8 @@ static int run_rejoin(int argc, char **argv)
 		return no_daemon(group, error);
 	arguments = json_object_new_object();
 	put_number(arguments, "generation", n);
+	if (force)
+		json_object_object_add(arguments, "force", json_object_new_boolean(true));
 	status = ask(&c, group, "rejoin", arguments, &result);
 	if (!status)
 		remark("group %s asks the hub anew, as of generation %" PRIu64 ": repctl status %s", group, n, group);
@@ -621,8 +634,10 @@ static int run_rejoin(int argc, char **argv)
 }
 
 const struct command cmd_rejoin = {
-	"rejoin", "GROUP GENERATION", "After a fail-over: this host is the group's source again",
+	"rejoin", "GROUP GENERATION [--force]", "After a fail-over: this host is the group's source again",
 	"The hub takes it only if GENERATION is its present one, the fail-over there is committed,\n"
-	"and nobody uses its live volumes. What the hub has then becomes what this host has;\n"
-	"so the VM must have been moved here before.\n", run_rejoin
+	"and nobody uses its live volumes. Another source that is connected is displaced, its VM\n"
+	"running or not. What the hub has then becomes what this host has; so the VM must have been\n"
+	"moved here before: where this host was the source, by repctl fail-back.\n\n"
+	"      --force  without that: what the old disks have becomes the group's\n", run_rejoin
 };

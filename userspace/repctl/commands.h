@@ -8,6 +8,7 @@
 extern const struct command cmd_activate;
 extern const struct command cmd_checkpoint;
 extern const struct command cmd_deactivate;
+extern const struct command cmd_shutdown;
 extern const struct command cmd_dirty;
 extern const struct command cmd_events;
 extern const struct command cmd_fail_back;

@@ -103,21 +103,19 @@ bool is_busy(struct dmdev *dev)
 }
 
 /**
- * explain_busy - who has a mapped device open, and what to type
+ * explain_busy - who has a mapped device open
  * @dev: the device
- * @group: its group
  * @text: out
  * @size: of @text
  */
-void explain_busy(const struct dmdev *dev, const char *group, char *text, size_t size)
+void explain_busy(const struct dmdev *dev, char *text, size_t size)
 {
 	char user[512];
 
 	if (!device_user(makedev(dev->major, dev->minor), user, sizeof(user)))
 		snprintf(user, sizeof(user), "it is open %u time%s", dev->open_count,
 			 dev->open_count == 1 ? "" : "s");
-	snprintf(text, size, "/dev/mapper/%s is in use: %s. Shut the VM down first.\n"
-		 "To end protection while it runs, type: repctl unprotect %s --live", dev->name, user, group);
+	snprintf(text, size, "/dev/mapper/%s is in use: %s. Shut the VM down first", dev->name, user);
 }
 
 /**

@@ -15,7 +15,7 @@ void volume_table(const struct conf *conf, const struct conf_volume *v, const ch
 		  struct dmdev_table *table);
 bool is_volume(const struct dmdev *dev, const char *group, const char *volume);
 bool is_busy(struct dmdev *dev);
-void explain_busy(const struct dmdev *dev, const char *group, char *text, size_t size);
+void explain_busy(const struct dmdev *dev, char *text, size_t size);
 int own_devices(const struct conf *conf, const char *group, struct dmdev **devs, char *error);
 int activate(const char *group, bool require, unsigned int wait_ms);
 bool wait_group_gone(const char *group, unsigned int ms);

@@ -143,7 +143,7 @@ static int take_volumes(struct work *w, struct json_object *state)
 		if (dmdev_find(w->group, v->name, &v->dev, error) != DMDEV_OK)
 			return fail("%s\nType: repctl activate %s", error, w->group);
 		if (is_busy(&v->dev)) {
-			explain_busy(&v->dev, w->group, text, sizeof(text));
+			explain_busy(&v->dev, text, sizeof(text));
 			return fail("%s", text);
 		}
 		v->disk.size = v->dev.sectors * SECTOR;

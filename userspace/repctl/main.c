@@ -15,7 +15,7 @@
 
 const struct command *const commands[] = {
 	&cmd_status, &cmd_protect, &cmd_unprotect, &cmd_volumes, &cmd_dirty, &cmd_checkpoint,
-	&cmd_resync, &cmd_verify, &cmd_pause, &cmd_resume, &cmd_rejoin, &cmd_events, &cmd_list, &cmd_activate, &cmd_deactivate,
+	&cmd_resync, &cmd_verify, &cmd_pause, &cmd_resume, &cmd_rejoin, &cmd_events, &cmd_list, &cmd_activate, &cmd_deactivate, &cmd_shutdown,
 	&cmd_recover, &cmd_unrecover, &cmd_take_home, &cmd_fail_back, &cmd_map,
 	NULL
 };

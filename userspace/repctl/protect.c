@@ -476,8 +476,8 @@ static int check_stop(struct dmdev *devs, int nr, const struct conf *conf, const
 	for (n = 0; n < nr && !live; n++) {
 		if (!is_named(devs[n].table.volume, argc, argv) || !is_busy(&devs[n]))
 			continue;
-		explain_busy(&devs[n], group, text, sizeof(text));
-		return fail("%s", text);
+		explain_busy(&devs[n], text, sizeof(text));
+		return fail("%s.\nTo end protection while it runs, type: repctl unprotect %s --live", text, group);
 	}
 	return EXIT_FINE;
 }

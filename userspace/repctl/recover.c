@@ -164,8 +164,8 @@ const struct command cmd_recover = {
 	"recover", "GROUP VOLUME SIZE [--name NAME] [--ring MIB]",
 	"After a fail-over: the hub's disk as a device of this host",
 	"Makes /dev/mapper/GROUP-VOLUME, which the daemon of repagent-recover@GROUP answers from\n"
-	"the hub. SIZE is that of the hub's export: nbdinfo --size URI. The same command can be\n"
-	"given again.\n\n"
+	"the hub; /etc/repagent/GROUP.conf has to name that, as tap in the section [group].\n"
+	"SIZE is that of the hub's export: nbdinfo --size URI. The same command can be given again.\n\n"
 	"      --name NAME  of the mapped device, instead of GROUP-VOLUME\n"
 	"      --ring MIB   memory for what is not yet durable at the hub (64)\n\n"
 	"  repctl recover vm0 disk0 20G\n"

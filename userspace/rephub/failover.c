@@ -307,7 +307,7 @@ static int choose_point(const struct group *g, const struct hub_order *o, uint64
 	}
 	if (o->planned && !drained(g, o->point, *id)) {
 		snprintf(reason, HUB_REASON_MAX, strcmp(o->point, "latest") ? "there are writes behind that point" :
-			 "the source has not said that it ended: end the VM there, and then its protection (repctl shutdown)");
+			 "the source has not said that it ended: end the VM there, and type repctl shutdown");
 		return EAGAIN;
 	}
 	return check_volumes(g, *id, o->partial, reason);

@@ -10,9 +10,8 @@
 #include "../repctl/table.h"
 #include "rephubctl.h"
 
-
 /**
- * when - a time of the hub's, in this host's zone
+ * when - a time of the hub's, as a point is written: in UTC, to the second
  * @buf: WHEN_MAX bytes
  * @o: an object
  * @name: of its member
@@ -25,9 +24,9 @@ const char *when(char *buf, struct json_object *o, const char *name)
 	time_t t = (time_t)seconds;
 	struct tm tm;
 
-	if (seconds < 0 || !localtime_r(&t, &tm))
+	if (seconds < 0 || !gmtime_r(&t, &tm))
 		return NULL;
-	strftime(buf, WHEN_MAX, "%F %T", &tm);
+	strftime(buf, WHEN_MAX, "%FT%TZ", &tm);
 	return buf;
 }
 
@@ -108,6 +107,8 @@ static void tell_groups(struct json_object *list)
 			       get_text(o, "group"), human_size(base, get_number(o, "unrepaired")), get_text(o, "group"));
 		if (get_number(o, "generation") > 1)
 			printf("%s: generation %" PRIu64 "\n", get_text(o, "group"), get_number(o, "generation"));
+		if (when(oldest, o, "commit-at"))
+			printf("%s: the fail-over commits by itself at %s\n", get_text(o, "group"), oldest);
 	}
 }
 
