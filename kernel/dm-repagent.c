@@ -361,6 +361,7 @@ static struct bio *bounce_make(struct rep_io *io, struct bio *bio, gfp_t gfp)
 	if (likely(vecs <= REP_INLINE_VECS)) {
 		bio_init(bounce, NULL, io->inline_vecs, REP_INLINE_VECS, opf);
 		bounce->bi_bdev = bio->bi_bdev;
+		bio_clone_blkg_association(bounce, bio);
 	} else {
 		bounce = bio_alloc_bioset(bio->bi_bdev, vecs, opf, gfp,
 					  &io->t->volume->bounce_bios);
@@ -728,7 +729,7 @@ static int repagent_message(struct dm_target *ti, unsigned int argc, char **argv
 			      argv[1]);
 			return -EINVAL;
 		}
-		rep_volume_require_resync(t->volume, REPAGENT_REASON_REQUESTED);
+		rep_volume_require_resync(t);
 		return 0;
 	}
 	DMERR("message \"%s\" is unknown: expected checkpoint <label>, or resync", argv[0]);

@@ -1021,6 +1021,11 @@ static void reap(struct rep_group *g)
 	}
 }
 
+static bool has_device(const struct rep_target *t, const struct dm_dev *dev)
+{
+	return t->origin->bdev == dev->bdev || (t->meta && t->meta->bdev == dev->bdev);
+}
+
 /**
  * rep_volume_attach - join a target to its volume
  * @t: the target; its ti->error is set on failure
@@ -1043,11 +1048,22 @@ int rep_volume_attach(struct rep_target *t, const char *group, const char *name,
 	int i, err = 0;
 
 	mutex_lock(&rep_groups_lock);
-	/* What one of two writes, the other would not ship. */
+	/* What one of two writes, the other would not ship, or would take for its map. */
 	list_for_each_entry(other, &rep_targets, list) {
-		if (other->origin->bdev != t->origin->bdev || other->volume->md == md)
+		if (other->volume->md == md)
 			continue;
-		DMERR("origin %pg is the origin of %s (%s/%s) already", t->origin->bdev,
+		if (t->meta && has_device(other, t->meta)) {
+			DMERR("meta %pg is a device of %s (%s/%s) already", t->meta->bdev,
+			      dm_device_name(other->volume->md), other->volume->group->name,
+			      other->volume->name);
+			t->ti->error = "meta: another repagent device has it already; expected a device of its own";
+			err = -EBUSY;
+			goto out;
+		}
+		if (!has_device(other, t->origin))
+			continue;
+		DMERR("origin %pg is the %s of %s (%s/%s) already", t->origin->bdev,
+		      other->origin->bdev == t->origin->bdev ? "origin" : "meta device",
 		      dm_device_name(other->volume->md), other->volume->group->name,
 		      other->volume->name);
 		t->ti->error = "origin device: another repagent device has it already; expected an origin of its own";
@@ -1147,27 +1163,37 @@ void rep_volume_detach(struct rep_target *t)
 }
 
 /**
- * rep_volume_require_resync - all of a volume is to be read again
- * @v: the volume
- * @reason: why
+ * rep_volume_require_resync - somebody asks for all of a volume to be read again
+ * @t: the live target; the caller keeps it from going
  *
  * Context: process; takes rep_group.lock.
  */
-void rep_volume_require_resync(struct rep_volume *v, enum repagent_reason reason)
+void rep_volume_require_resync(struct rep_target *t)
 {
+	struct rep_volume *v = t->volume;
+	bool active;
+
 	spin_lock_irq(&v->group->lock);
-	rep_dirty_set_all(&v->dirty);
-	rep_image_dirty(v, reason);
-	rep_resync_restart(v);
+	/* Else its resume does it: until then its map is not the volume's. */
+	active = v->active == t;
+	v->wants_resync = !active;
+	if (active) {
+		rep_dirty_set_all(&v->dirty);
+		rep_image_dirty(v, REPAGENT_REASON_REQUESTED);
+		rep_resync_restart(v);
+	}
 	spin_unlock_irq(&v->group->lock);
-	if (v->map)
-		rep_map_set_all(v->map);
+	if (!active)
+		return;
+	if (t->map)
+		rep_map_set_all(t->map);
 	rep_resync_kick(v->group);
 }
 
 static u64 origin_writes(struct rep_target *t)
 {
-	return part_stat_read(t->origin->bdev, sectors[STAT_WRITE]);
+	return part_stat_read(t->origin->bdev, sectors[STAT_WRITE]) +
+	       part_stat_read(t->origin->bdev, sectors[STAT_DISCARD]);
 }
 
 /**
@@ -1206,7 +1232,9 @@ void rep_volume_activate(struct rep_target *t)
 	struct rep_volume *v = t->volume;
 	struct rep_group *g = v->group;
 	sector_t old = v->dirty.sectors;
-	bool joins = !v->active, ok = true, clean = false;
+	bool joins = !v->active;
+	struct rep_map *left = joins ? NULL : v->map;
+	bool ok = true, clean = false, wanted;
 	bool mapped = joins && t->map && rep_map_trusted(t->map, origin_writes(t));
 	u64 rests_on = 0, rests_on_seq = 0;
 	bool all = joins ? !mapped : v->active->origin->bdev != t->origin->bdev ||
@@ -1217,6 +1245,8 @@ void rep_volume_activate(struct rep_target *t)
 	/* Only this device's methods change what active and map are. */
 	if (t->map)
 		rep_map_start(t, all);
+	if (left && left != t->map)
+		rep_map_leave(left, t->map);
 	mutex_lock(&g->mutex);
 	spin_lock_irq(&g->lock);
 	if (v->active != t) {
@@ -1251,6 +1281,8 @@ void rep_volume_activate(struct rep_target *t)
 	v->active = t;
 	v->stopped = false;
 	v->remove_seq = 0;
+	wanted = v->wants_resync;
+	v->wants_resync = false;
 	if (g->capture == REPAGENT_CAPTURE_STREAM) {
 		if (joins)
 			ok = !rep_emit(g, v, REPAGENT_REC_VOLUME_ADD, 0,
@@ -1267,6 +1299,8 @@ void rep_volume_activate(struct rep_target *t)
 	mutex_unlock(&g->mutex);
 	if (t->map)
 		rep_map_go(t->map);
+	if (wanted)
+		rep_volume_require_resync(t);
 	rep_resync_kick(g);
 }
 

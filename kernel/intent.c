@@ -322,6 +322,13 @@ static void set_all_in_memory(struct rep_map *m)
 	spin_unlock_irq(&m->v->group->lock);
 }
 
+/* Perhaps it is only one place that can be written. What counts is that none says otherwise. */
+static void owe(struct rep_map *m)
+{
+	write_super(m, REPAGENT_MAP_OWED);
+	write_super(m, REPAGENT_MAP_OWED);
+}
+
 static void mark_failed(struct rep_map *m, int err)
 {
 	struct rep_volume *v = m->v;
@@ -332,9 +339,7 @@ static void mark_failed(struct rep_map *m, int err)
 		return;
 	DMERR("%s/%s: the write-intent map cannot be written (%pe): writes go on, and after a crash all of the volume has to be read",
 	      g->name, v->name, ERR_PTR(err));
-	/* Perhaps it is only some places. What counts is that none says otherwise. */
-	if (!write_super(m, REPAGENT_MAP_OWED))
-		write_super(m, REPAGENT_MAP_OWED);
+	owe(m);
 	spin_lock_irq(&g->lock);
 	WRITE_ONCE(m->failed, err);
 	rep_event(g);
@@ -935,6 +940,8 @@ void rep_map_free(struct rep_map *m)
 	if (!m)
 		return;
 	if (m->wq) {
+		/* the one begins the other */
+		cancel_work_sync(&m->commit);
 		cancel_delayed_work_sync(&m->clear);
 		destroy_workqueue(m->wq);
 	}
@@ -1034,6 +1041,7 @@ fail:
 static void carry_over(struct rep_map *to, struct rep_map *from)
 {
 	u32 r = 0, i;
+	u64 seq;
 
 	for (;;) {
 		sector_t start, end;
@@ -1057,7 +1065,10 @@ static void carry_over(struct rep_map *to, struct rep_map *from)
 		i = region_of(to, from->sectors);
 		set_regions(to, i, to->nr_regions - i);
 	}
+	/* What the device has of an earlier life must not be the newer one. */
+	seq = max(le64_to_cpu(to->super.seq), le64_to_cpu(from->super.seq));
 	to->super = from->super;
+	to->super.seq = cpu_to_le64(seq);
 	to->flush_failed = from->flush_failed;
 }
 
@@ -1188,6 +1199,26 @@ void rep_map_start(struct rep_target *t, bool all)
 		if (err)
 			mark_failed(m, err);
 	}
+	mutex_unlock(&m->io_lock);
+}
+
+/**
+ * rep_map_leave - a table that is about to map has its map elsewhere, or none
+ * @m: the map that the volume had; nothing waits for it
+ * @next: the one that it has now, perhaps on the same device; may be NULL
+ *
+ * What its device has is right no longer as soon as something is written: it owes a resync.
+ *
+ * Context: process, from preresume; nothing is written to the volume meanwhile.
+ */
+void rep_map_leave(struct rep_map *m, const struct rep_map *next)
+{
+	if (next && next->bdev->bd_dev == m->bdev->bd_dev)
+		return;
+	cancel_work_sync(&m->commit);
+	cancel_delayed_work_sync(&m->clear);
+	mutex_lock(&m->io_lock);
+	owe(m);
 	mutex_unlock(&m->io_lock);
 }
 

@@ -182,6 +182,9 @@ static void void_durable(struct rec_volume *v, const struct rec_io *io)
 	u64 seq, last = io->rec.seq - !(io->flags & REPAGENT_REC_FUA);
 
 	lockdep_assert_held(&v->consumer_lock);
+	/* A change that had no answer yet when those around it had become durable. */
+	if (io->type != REPAGENT_RECOVER_READ && io->rec.seq <= v->voided)
+		v->voided = io->rec.seq - 1;
 	if (io->type != REPAGENT_RECOVER_FLUSH && !(io->flags & REPAGENT_REC_FUA))
 		return;
 	for (seq = max(v->voided, r->acked) + 1; seq <= last; seq++) {

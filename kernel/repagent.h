@@ -272,6 +272,7 @@ struct rep_volume {
 	u64			failed;
 	u64			resyncs;
 	bool			stopped;	/* no resync reads: suspended */
+	bool			wants_resync;	/* asked for between a table's swap and its resume */
 	sector_t		cursor;		/* of the resync */
 	unsigned int		reads;		/* resync and verify reads on the way */
 	unsigned int		verifies;	/* verify reads on the way */
@@ -320,7 +321,7 @@ void rep_volume_detach(struct rep_target *t);
 void rep_volume_activate(struct rep_target *t);
 void rep_volume_suspended(struct rep_target *t);
 void rep_volume_queue(struct rep_volume *v, struct list_head *ranges);
-void rep_volume_require_resync(struct rep_volume *v, enum repagent_reason reason);
+void rep_volume_require_resync(struct rep_target *t);
 void rep_image_dirty(struct rep_volume *v, enum repagent_reason reason);
 void rep_set_capture(struct rep_group *g, enum repagent_capture capture,
 		     enum repagent_reason reason);
@@ -334,6 +335,7 @@ void rep_group_uuid(struct rep_group *g, u8 *uuid);
 
 int rep_map_new(struct rep_target *t);
 void rep_map_free(struct rep_map *m);
+void rep_map_leave(struct rep_map *m, const struct rep_map *next);
 bool rep_map_trusted(const struct rep_map *m, u64 origin_writes);
 bool rep_map_dirty(struct rep_map *m, struct rep_dirty *d);
 u64 rep_map_durable(const struct rep_map *m, u64 *seq);

@@ -8,7 +8,7 @@
 # shellcheck source=tests/kselftest/lib.sh
 . ./lib.sh
 
-plan 37
+plan 43
 modprobe dm-repagent || die "no module"
 echo 300 > /sys/module/dm_repagent_mod/parameters/map_clear_ms
 make_origin BACKING loop 64
@@ -142,6 +142,28 @@ remove
 dd if=/dev/urandom of="$ORIGIN" bs=4k seek=100 count=1 oflag=direct conv=notrunc,fsync status=none
 create
 check "what was written past the target is noticed" status_is "$NAME" dirty=131072
+start_ringcheck --replica "v0=$HUB/v0"
+wait_synced 60 "$NAME"
+finish_ringcheck "$NAME"
+remove
+blkdiscard -o 65536 -l 65536 "$ORIGIN" || die "the origin takes no discard"
+create
+check "... and so is what was discarded there" status_is "$NAME" dirty=131072
+start_ringcheck --replica "v0=$HUB/v0"
+wait_synced 60 "$NAME"
+finish_ringcheck "$NAME"
+
+# The map goes to another device: what the old one has is no longer so.
+make_origin META2 loop 1
+remap() { # FEATURE...
+	dm load "$NAME" --table "$(repagent_table "$ORIGIN" "$GROUP" v0 "$@" region 64 ring 8)" &&
+		dm suspend --noflush "$NAME" && dm resume "$NAME"
+}
+check "a map can be moved" remap meta "$META2"
+check_not "... and the old device owes a resync" repctl map check "$META"
+check "... and the new one does not" repctl map check "$META2"
+check "a map can be given up" remap
+check_not "... and its device owes a resync, too" repctl map check "$META2"
 remove
 
 refused() { # VOLUME FEATURE...

@@ -9,7 +9,7 @@
 
 ops=3000
 [ -z "${TEST_LONG:-}" ] || ops=30000
-plan 40
+plan 42
 export TMPDIR=$TMP
 HUB=$TMP/hub
 NAME=$PREFIX-r0
@@ -98,6 +98,36 @@ restart_hub
 start_recover
 check "... the next one acknowledges it" wait_for 10 is_durable
 check "... and does not send it again" cmp -n $((1 << 18)) /dev/zero "$HUB/v0"
+
+# Nor is one of many that were durable when they were answered, several at a time.
+many_durable() {
+	local i writers=()
+	for ((i = 0; i < 8; i++)); do
+		dd if="$TMP/data" of="$DEV" bs=4k count=24 seek=$((i * 24)) oflag=direct,dsync conv=notrunc status=none &
+		writers+=($!)
+	done
+	wait "${writers[@]}"
+}
+must_wait_for 10 is_durable
+head -c 1M /dev/urandom > "$TMP/data"
+many_unacknowledged() {
+	local i
+	for ((i = 0; i < 20; i++)); do
+		many_durable
+		kill_daemon
+		read_status "$NAME"
+		[ "${ST[last]}" = "${ST[acked]}" ] || return 0
+		start_recover
+	done
+	return 1
+}
+check "a daemon dies before it has acknowledged many that are durable" many_unacknowledged
+kill_hub
+dd if=/dev/zero of="$HUB/v0" bs=1M count=1 conv=notrunc status=none
+restart_hub
+start_recover
+must_wait_for 10 is_durable
+check "... and the next one sends none of them again" cmp -n $((8 * 24 * 4096)) /dev/zero "$HUB/v0"
 
 # --- What was answered and is not durable outlives the device, and a hub that has lost it.
 must_wait_for 10 is_durable

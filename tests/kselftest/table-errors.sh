@@ -7,7 +7,7 @@
 # shellcheck source=tests/kselftest/lib.sh
 . ./lib.sh
 
-plan 66
+plan 67
 make_origin ORIGIN loop 16
 size=$(sectors_of "$ORIGIN")
 modprobe dm-repagent || die "no module"
@@ -141,6 +141,8 @@ refuse "a second device for a volume" "$GROUP/v0" 'another device is this volume
 	create_bad "0 $size repagent $ORIGIN2 $GROUP v0"
 refuse "an origin that another device has" "${ORIGIN#/dev/} is the origin of" 'expected an origin of its own' \
 	create_bad "0 $size repagent $ORIGIN $GROUP-x v0"
+refuse "an origin as a map" "${ORIGIN#/dev/} is a device of" 'expected a device of its own' \
+	create_bad "0 $size repagent $ORIGIN2 $GROUP-x v0 2 meta $ORIGIN"
 refuse "a larger ring in the same group" 'ring 8' "the group's ring has 4 MiB" \
 	create_bad "0 $size repagent $ORIGIN2 $GROUP v1 2 ring 8"
 refuse "a smaller ring in the same group" 'ring 3' "the group's ring has 4 MiB" \

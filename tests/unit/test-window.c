@@ -56,6 +56,33 @@ static void test_kept_until_flushed(void **state)
 	window_exit(&w);
 }
 
+/* One flush covers several writes with FUA: they are answered in their order, whichever was made first. */
+static void test_release_in_order(void **state)
+{
+	static const uint64_t made[] = { 2, 4, 1, 3 };
+	struct window w;
+	uint64_t seq, i;
+
+	(void)state;
+	assert_true(window_init(&w, 16));
+	window_rewind(&w, 0);
+	for (i = 0; i < 4; i++)
+		window_begin(&w, true);
+	for (i = 0; i < 4; i++)
+		assert_false(window_made(&w, made[i], true, i + 1));
+	assert_true(window_wants_flush(&w, false));
+	window_flush_sent(&w);
+	window_flush_done(&w);
+	for (i = 1; i <= 4; i++) {
+		assert_true(window_release(&w, &seq));
+		assert_int_equal(seq, i);
+		window_answered(&w, seq);
+	}
+	assert_false(window_release(&w, &seq));
+	assert_int_equal(window_ack(&w), 4);
+	window_exit(&w);
+}
+
 /* A flush is answered when what came before is durable; at once if it is. */
 static void test_flush(void **state)
 {
@@ -243,6 +270,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_read),
 		cmocka_unit_test(test_kept_until_flushed),
+		cmocka_unit_test(test_release_in_order),
 		cmocka_unit_test(test_flush),
 		cmocka_unit_test(test_fua),
 		cmocka_unit_test(test_rewind),

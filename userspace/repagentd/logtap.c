@@ -494,12 +494,12 @@ static int refused_session(struct logtap *l)
 
 	l->foreign = s->state == SESSION_FOREIGN;
 	if (s->state == SESSION_FENCED) {
-		if (was_source(l))
-			remedy = BACK_HINT;
 		l->fenced = s->generation;
 		l->fenced_since = s->since;
 		if (strncmp(s->reason, "fenced by", 9))
 			describe_fence(l, by, sizeof(by));
+		if (was_source(l))
+			remedy = BACK_HINT;
 	}
 	return lose(l, kind[s->state].fault, "%s%s; %s%s%s", by, s->reason[0] ? s->reason : "it does not say why",
 		    remedy, of_group ? " " : "", of_group ? l->cfg->group : "");

@@ -210,22 +210,23 @@ void window_flush_done(struct window *w)
 /**
  * window_release - which of those that are held can be answered?
  * @w: the window
- * @seq: out: one of them; it is not held any more
+ * @seq: out: the first of them; it is not held any more. In their order: the kernel takes what comes before an
+ *	answered flush for durable, and does not send it again
  *
  * Return: false if there is none.
  */
 bool window_release(struct window *w, uint64_t *seq)
 {
-	unsigned int i;
+	unsigned int i, first = w->nr_held;
 
-	for (i = 0; i < w->nr_held; i++) {
-		if (needs(w, w->held[i]) > w->durable)
-			continue;
-		*seq = w->held[i];
-		w->held[i] = w->held[--w->nr_held];
-		return true;
-	}
-	return false;
+	for (i = 0; i < w->nr_held; i++)
+		if (needs(w, w->held[i]) <= w->durable && (first == w->nr_held || w->held[i] < w->held[first]))
+			first = i;
+	if (first == w->nr_held)
+		return false;
+	*seq = w->held[first];
+	w->held[first] = w->held[--w->nr_held];
+	return true;
 }
 
 /**
