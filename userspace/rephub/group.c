@@ -133,36 +133,44 @@ struct segment *hubgroup_at(const struct group *g, uint64_t id)
 	return g->segment[segment_index(g->segment, g->nr_segments, id)];
 }
 
-static bool append_segment(struct group *g, struct segment *s)
+/* For one more. */
+static bool make_room(struct group *g)
 {
 	struct segment **array;
 	size_t room = g->room ? 2 * g->room : 16;
 
-	if (g->nr_segments == g->room) {
-		array = realloc(g->segment, room * sizeof(struct segment *));
-		if (!array)
-			return false;
-		g->segment = array;
-		g->room = room;
-	}
+	if (g->nr_segments < g->room)
+		return true;
+	array = realloc(g->segment, room * sizeof(struct segment *));
+	if (!array)
+		return false;
+	g->segment = array;
+	g->room = room;
+	return true;
+}
+
+/* There is room for it. */
+static void append_segment(struct group *g, struct segment *s)
+{
 	s->first_id = g->nr_segments ? hubgroup_last(g)->first_id + hubgroup_last(g)->nr_records : 0;
 	g->segment[g->nr_segments++] = s;
-	return true;
 }
 
 static bool new_segment(struct group *g, uint64_t start, const struct replay *begin, uint64_t from, char *error)
 {
-	struct segment *s = segment_create(g->journal, start, begin, from != UINT64_MAX, g->uuid, error);
+	struct segment *s;
 
-	if (!s)
-		return false;
-	s->from = from;
-	if (!append_segment(g, s)) {
-		segment_put(s);
+	/* Before there is a file, which would be in the way of the next one. */
+	if (!make_room(g)) {
 		snprintf(error, SEGMENT_ERROR_MAX, "out of memory");
 		errno = ENOMEM;
 		return false;
 	}
+	s = segment_create(g->journal, start, begin, from != UINT64_MAX, g->uuid, error);
+	if (!s)
+		return false;
+	s->from = from;
+	append_segment(g, s);
 	return true;
 }
 
@@ -380,12 +388,14 @@ static bool recover(struct group *g, char **names, size_t nr, char *error)
 			break;
 		}
 		err = take_segment(g, s, &first, i == nr - 1, marked, bad);
-		if (!err && !append_segment(g, s)) {
+		if (!err && !make_room(g)) {
 			snprintf(bad, sizeof(bad), "out of memory");
 			err = ENOMEM;
 		}
 		if (err)
 			segment_put(s);
+		else
+			append_segment(g, s);
 		if (err == EBADMSG)
 			break;
 		if (err) {
