@@ -16,6 +16,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -1243,6 +1244,54 @@ static void test_commit_meets_rollback(void **state)
 	compare_view("latest", &before);
 }
 
+/* A fail-over to an earlier point is committed, and another agent has the group then, and writes. */
+static void another_has_it(uint64_t seq)
+{
+	model_at(seq, &model);
+	failed_over(point_name(seq));
+	write_many(NULL, 10, &model);
+	assert_int_equal(hub_commit(hub, "vm0", why), 0);
+	b.block.generation = vm0()->generation;
+	memcpy(b.block.group, vm0()->uuid, sizeof(b.block.group));
+	assert_int_equal(sim_connect(&b), 0);
+	assert_int_equal(b.block.state, SESSION_ACCEPTING);
+	sim_begin(&b, true);
+	sim_fill(model[1] + 7 * 512, b.incarnation, b.next, 7, 3);
+	assert_true(sim_add(&b, REPAGENT_REC_WRITE, 1, 7, 3));
+	assert_int_equal(sim_send(&b), 0);
+	assert_int_equal(sim_flush(&b), 0);
+	assert_true(hubgroup_last(vm0())->branch);
+}
+
+/* What goes on from an earlier point is cut, for a write failed: it goes on from there all the same. */
+static void test_branch_is_cut(void **state)
+{
+	struct rlimit old, less;
+
+	(void)state;
+	signal(SIGXFSZ, SIG_IGN);
+	assert_int_equal(getrlimit(RLIMIT_FSIZE, &old), 0);
+	sim_start(&a);
+	run(&a, 30);
+	another_has_it(some_point());
+	less = old;
+	less.rlim_cur = (rlim_t)last_size(hubgroup_last(vm0())) + 700;
+	sim_begin(&b, false);
+	assert_true(sim_add(&b, REPAGENT_REC_WRITE, 0, 0, 8));
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &less), 0);
+	assert_int_equal(sim_send(&b), EIO);
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &old), 0);
+	assert_int_equal(sim_connect(&b), 0);
+	assert_int_equal(b.block.seq, b.acked);
+	assert_true(hubgroup_last(vm0())->branch);
+	compare_view("latest", &model);
+	b.next = b.acked + 1;
+	close_hub();
+	open_hub(2 * SEGMENT);
+	go_on_and_fold(&b, &model);
+	compare_view("latest", &model);
+}
+
 /* It commits by itself. */
 static void test_commit_after(void **state)
 {
@@ -1328,6 +1377,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_commit_meets_rollback, setup, fixture_end),
 		cmocka_unit_test_setup_teardown(test_commit_after, setup, fixture_end),
 		cmocka_unit_test_setup_teardown(test_test_of_live, setup, fixture_end),
+		cmocka_unit_test_setup_teardown(test_branch_is_cut, setup, fixture_end),
 		cmocka_unit_test_setup_teardown(test_seen_behind, setup, fixture_end),
 	};
 

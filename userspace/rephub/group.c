@@ -832,6 +832,7 @@ bool hubgroup_mend(struct group *g, char *reason)
 		return false;
 	}
 	s->first_id = old->first_id;
+	s->from = old->from;
 	g->segment[g->nr_segments - 1] = s;
 	segment_put(old);
 	g->now = now;
