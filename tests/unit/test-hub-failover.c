@@ -1292,6 +1292,35 @@ static void test_branch_is_cut(void **state)
 	compare_view("latest", &model);
 }
 
+/* It went on from an earlier point, and that cannot be read any more: what came then is worth nothing, and that is said. */
+static void test_branch_from_damage(void **state)
+{
+	char path[256], index[256];
+	struct stat st;
+	uint8_t byte;
+	int fd;
+
+	(void)state;
+	sim_start(&a);
+	run(&a, 3);
+	another_has_it(a.acked - 1);
+	assert_int_equal(vm0()->nr_segments, 2);
+	snprintf(path, sizeof(path), "%s/groups/vm0/journal/%s", dir, vm0()->segment[0]->name);
+	snprintf(index, sizeof(index), "%.*s.index", (int)strlen(path) - 4, path);
+	close_hub();
+	fd = open(path, O_RDWR);
+	assert_true(fd >= 0 && !fstat(fd, &st));
+	assert_int_equal(pread(fd, &byte, 1, st.st_size / 2), 1);
+	byte ^= 1;
+	assert_int_equal(pwrite(fd, &byte, 1, st.st_size / 2), 1);
+	close(fd);
+	assert_int_equal(unlink(index), 0);
+	open_hub(0);
+	assert_string_not_equal(vm0()->trouble, "");
+	assert_non_null(strstr(sim_log, "it is set aside"));
+	assert_true(vm0()->now.incarnation == a.incarnation);
+}
+
 /* It commits by itself. */
 static void test_commit_after(void **state)
 {
@@ -1378,6 +1407,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_commit_after, setup, fixture_end),
 		cmocka_unit_test_setup_teardown(test_test_of_live, setup, fixture_end),
 		cmocka_unit_test_setup_teardown(test_branch_is_cut, setup, fixture_end),
+		cmocka_unit_test_setup_teardown(test_branch_from_damage, setup, fixture_end),
 		cmocka_unit_test_setup_teardown(test_seen_behind, setup, fixture_end),
 	};
 

@@ -308,14 +308,19 @@ static int take_segment(struct group *g, struct segment *s, const struct first *
 				 s->name);
 		return EBADMSG;
 	}
+	s->from = UINT64_MAX;
+	if (s->branch && g->nr_segments && !point_of(g, s->begin.incarnation, s->begin.seq, &s->from, why)) {
+		s->from = UINT64_MAX;
+		/* It goes on from what is damaged, or is behind that. */
+		if (*bad)
+			return EBADMSG;
+	}
 	*bad = '\0';	/* it was known when this one was begun */
 	if (!g->nr_segments)
 		g->now = s->begin;
 	/* The first of those that live's writes are in. */
 	if (g->nr_segments && s->start >= g->failover.start && hubgroup_last(g)->start < g->failover.start)
 		g->before = g->now;
-	if (s->branch && (!g->nr_segments || !point_of(g, s->begin.incarnation, s->begin.seq, &s->from, why)))
-		s->from = UINT64_MAX;
 	if (segment_load(s, &g->now))
 		return 0;
 	err = segment_scan(s, g->uuid, &g->now, bad);
