@@ -11,6 +11,7 @@
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -1215,9 +1216,34 @@ static void test_fork_damaged(void **state)
 
 static bool meet_rollback;
 
+/*
+ * struct slow_sync - fdatasync(), while @on
+ * @calls:	so many came
+ * @others:	the first waits for so many more, but for 0.2 s at most
+ * @err:	of the first, and of no other, as the kernel has it
+ */
+static struct {
+	bool on;
+	atomic_uint calls;
+	unsigned int others;
+	int err;
+} slow_sync;
+
+static int sync_slowly(void)
+{
+	if (slow_sync.calls++)
+		return 0;
+	for (unsigned int i = 0; i < 200 && slow_sync.calls <= slow_sync.others; i++)
+		usleep(1000);
+	errno = slow_sync.err;
+	return slow_sync.err ? -1 : 0;
+}
+
 /* A commit is just being synced, with no lock held: a rollback has been noted, and has yet to do its work. */
 int fdatasync(int fd)
 {
+	if (slow_sync.on)
+		return sync_slowly();
 	if (meet_rollback) {
 		meet_rollback = false;
 		pthread_mutex_lock(&vm0()->lock);
@@ -1242,6 +1268,113 @@ static void test_commit_meets_rollback(void **state)
 	assert_int_equal(vm0()->failover.state, FAILOVER_ROLLBACK);
 	assert_int_equal(hub_rollback(hub, "vm0", why), 0);
 	compare_view("latest", &before);
+}
+
+static void *flush_disk(void *disk)
+{
+	char reason[HUB_REASON_MAX];
+
+	return (void *)(intptr_t)hub_disk_flush(disk, reason);
+}
+
+static void *flush_session(void *session)
+{
+	char reason[HUB_REASON_MAX];
+
+	return (void *)(intptr_t)hub_session_flush(session, reason);
+}
+
+/* A flush in a thread, whose fdatasync() is under way then. */
+static pthread_t begin_flush(void *(*flush)(void *), void *of, unsigned int others, int err)
+{
+	pthread_t thread;
+
+	slow_sync.calls = 0;
+	slow_sync.others = others;
+	slow_sync.err = err;
+	slow_sync.on = true;
+	assert_int_equal(pthread_create(&thread, NULL, flush, of), 0);
+	while (!slow_sync.calls)
+		usleep(1000);
+	return thread;
+}
+
+static int end_flush(pthread_t thread)
+{
+	void *err;
+
+	assert_int_equal(pthread_join(thread, &err), 0);
+	return (int)(intptr_t)err;
+}
+
+/* The kernel tells one of those who ask that something could not be written; none of them is told that it is durable. */
+static void test_failed_sync(void **state)
+{
+	struct hub_disk *d[2];
+	pthread_t thread;
+	int err;
+
+	(void)state;
+	sim_start(&a);
+	run(&a, 3);
+	/* A segment is begun meanwhile: that says that all before it is durable. */
+	sim_random(&a, 5);
+	thread = begin_flush(flush_session, a.session, 1, EIO);
+	pthread_mutex_lock(&vm0()->lock);
+	err = hubgroup_roll(vm0(), why);
+	pthread_mutex_unlock(&vm0()->lock);
+	assert_int_equal(end_flush(thread), EIO);
+	slow_sync.on = false;
+	assert_int_equal(err, EIO);
+	assert_int_equal(sim_connect(&a), 0);
+	assert_int_equal(a.block.state, SESSION_ACCEPTING);
+	assert_int_equal(a.block.seq, a.acked);
+	a.next = a.acked + 1;
+	while (a.op[a.nr_ops - 1].seq > a.acked)
+		a.nr_ops--;
+	run(&a, 3);
+	sim_compare(&a, a.acked);
+	/* Two disks. */
+	failed_over("latest");
+	write_many(NULL, 10, &model);
+	d[0] = open_disk(NULL, 0);
+	d[1] = open_disk(NULL, 1);
+	thread = begin_flush(flush_disk, d[0], 1, EIO);
+	err = hub_disk_flush(d[1], why);
+	assert_int_equal(end_flush(thread), EIO);
+	slow_sync.on = false;
+	assert_int_equal(err, EIO);
+	assert_int_equal(hub_disk_flush(d[1], why), EIO);
+	hub_disk_close(d[0]);
+	hub_disk_close(d[1]);
+}
+
+/* Those who ask while a sync is under way share the next one. */
+static void test_shared_sync(void **state)
+{
+	enum { MORE = 4 };
+	pthread_t thread[1 + MORE];
+	struct hub_disk *d;
+	unsigned int i;
+
+	(void)state;
+	sim_start(&a);
+	run(&a, 3);
+	model_at(a.acked, &model);
+	failed_over("latest");
+	write_many(NULL, 10, &model);
+	d = open_disk(NULL, 0);
+	thread[0] = begin_flush(flush_disk, d, MORE, 0);
+	write_many(NULL, 10, &model);
+	for (i = 1; i <= MORE; i++)
+		assert_int_equal(pthread_create(&thread[i], NULL, flush_disk, d), 0);
+	for (i = 0; i <= MORE; i++)
+		assert_int_equal(end_flush(thread[i]), 0);
+	slow_sync.on = false;
+	assert_int_equal(slow_sync.calls, 2);
+	assert_int_equal(vm0()->durable.offset, hubgroup_last(vm0())->end);
+	hub_disk_close(d);
+	compare(NULL, &model);
 }
 
 /* A fail-over to an earlier point is committed, and another agent has the group then, and writes. */
@@ -1406,6 +1539,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_commit_meets_rollback, setup, fixture_end),
 		cmocka_unit_test_setup_teardown(test_commit_after, setup, fixture_end),
 		cmocka_unit_test_setup_teardown(test_test_of_live, setup, fixture_end),
+		cmocka_unit_test_setup_teardown(test_failed_sync, setup, fixture_end),
+		cmocka_unit_test_setup_teardown(test_shared_sync, setup, fixture_end),
 		cmocka_unit_test_setup_teardown(test_branch_is_cut, setup, fixture_end),
 		cmocka_unit_test_setup_teardown(test_branch_from_damage, setup, fixture_end),
 		cmocka_unit_test_setup_teardown(test_seen_behind, setup, fixture_end),

@@ -480,6 +480,8 @@ struct group *hubgroup_open(struct hub *hub, int dir, const char *name, char *er
 	g->hub = hub;
 	g->scratch = dir != hub->groups;
 	pthread_mutex_init(&g->lock, NULL);
+	pthread_mutex_init(&g->disk, NULL);
+	pthread_cond_init(&g->synced, NULL);
 	LIST_INIT(&g->views);
 	LIST_INIT(&g->tests);
 	g->hold = UINT64_MAX;
@@ -552,6 +554,7 @@ void hubgroup_end(struct group *g)
 	free(g->segment);
 	g->segment = NULL;
 	g->nr_segments = g->room = 0;
+	g->cuts++;	/* whoever is still to sync something of it */
 	for (i = 0; i < sizeof(fds) / sizeof(fds[0]); i++) {
 		if (*fds[i] >= 0)
 			close(*fds[i]);
@@ -573,6 +576,8 @@ void hubgroup_close(struct group *g)
 	if (g->nr_segments && g->durable.offset && !g->broken && !fdatasync(hubgroup_last(g)->fd))
 		all_is_durable(g);
 	hubgroup_end(g);
+	pthread_cond_destroy(&g->synced);
+	pthread_mutex_destroy(&g->disk);
 	pthread_mutex_destroy(&g->lock);
 	free(g);
 }
@@ -595,6 +600,19 @@ static int broken(struct group *g, int err, char *reason, const char *what)
 	err = why_not(g, err, reason);
 	if (err != ENOSPC)
 		hubgroup_event(g, "failed", 0, 0, "%s", reason);
+	return err;
+}
+
+/* Have the kernel sync a segment. The group may be locked. Return 0 or a positive errno, which it is for ever, for the kernel says so once. */
+static int sync_segment(struct group *g, struct segment *s)
+{
+	int err;
+
+	pthread_mutex_lock(&g->disk);
+	if (!s->failed && fdatasync(s->fd))
+		s->failed = errno;
+	err = s->failed;
+	pthread_mutex_unlock(&g->disk);
 	return err;
 }
 
@@ -624,13 +642,13 @@ int hubgroup_begin(struct group *g, uint64_t start, const struct replay *begin, 
 {
 	struct segment *s = hubgroup_last(g);
 	char error[SEGMENT_ERROR_MAX];
+	int err = sync_segment(g, s);
 
-	if (fdatasync(s->fd))
-		return broken(g, errno, reason, "the journal cannot be synced");
+	if (err)
+		return broken(g, err, reason, "the journal cannot be synced");
 	all_is_durable(g);
 	if (!new_segment(g, start, begin, from, error)) {
-		int err = errno;
-
+		err = errno;
 		snprintf(reason, HUB_REASON_MAX, "%.150s", error);
 		return why_not(g, err, reason);
 	}
@@ -768,37 +786,53 @@ int hubgroup_add(struct group *g, const struct frame_header *h, const uint8_t *f
 	return 0;
 }
 
+/* May frames be made durable, and was nothing cut since? Locked. */
+static int may_sync(const struct group *g, unsigned int cuts, char *reason)
+{
+	if (cuts != g->cuts)
+		snprintf(reason, HUB_REASON_MAX, "the journal was cut meanwhile");
+	else if (g->broken)
+		snprintf(reason, HUB_REASON_MAX, "the journal could not be written: read the session block again");
+	else
+		return 0;
+	return EIO;
+}
+
 /**
  * hubgroup_sync - make durable all that is in the journal now
  * @g: the group, locked; it is unlocked meanwhile
  * @reason: HUB_REASON_MAX bytes
+ *
+ * One at a time; those that come meanwhile are then served by one more, together.
  *
  * Return: 0 or a positive errno. Then the journal is broken: what the kernel could
  * not write it may believe to be written.
  */
 int hubgroup_sync(struct group *g, char *reason)
 {
-	struct segment *s = hubgroup_last(g);
-	struct place to = { s->end, s->first_id + s->nr_records, g->now.incarnation, g->now.seq };
-	unsigned int cuts = g->cuts;
-	int err = 0;
+	const uint64_t end = hubgroup_last(g)->end;
+	const unsigned int cuts = g->cuts;
+	struct segment *s;
+	struct place to;
+	int err;
 
-	if (g->broken) {
-		snprintf(reason, HUB_REASON_MAX, "the journal could not be written: read the session block again");
-		return EIO;
-	}
-	if (to.offset == g->durable.offset)
-		return 0;
+	while (g->syncing && cuts == g->cuts && end > g->durable.offset)
+		pthread_cond_wait(&g->synced, &g->lock);
+	err = may_sync(g, cuts, reason);
+	if (err || end <= g->durable.offset)
+		return err;
+	s = hubgroup_last(g);
+	to = (struct place){ s->end, s->first_id + s->nr_records, g->now.incarnation, g->now.seq };
+	g->syncing = true;
 	segment_get(s);
 	pthread_mutex_unlock(&g->lock);
-	if (fdatasync(s->fd))
-		err = errno;
+	err = sync_segment(g, s);
 	pthread_mutex_lock(&g->lock);
 	segment_put(s);
-	if (cuts != g->cuts) {
-		snprintf(reason, HUB_REASON_MAX, "the journal was cut meanwhile");
+	g->syncing = false;
+	pthread_cond_broadcast(&g->synced);
+	if (may_sync(g, cuts, reason))
 		return EIO;
-	}
 	if (err)
 		return broken(g, err, reason, "the journal cannot be synced");
 	if (to.offset > g->durable.offset) {
@@ -820,12 +854,16 @@ bool hubgroup_mend(struct group *g, char *reason)
 	struct segment *old = hubgroup_last(g), *s;
 	char error[SEGMENT_ERROR_MAX] = "";
 	struct replay now;
+	bool cut;
 
 	if (!g->broken)
 		return true;
 	g->cuts++;
 	/* All before the last segment was durable when that was begun. */
-	if (ftruncate(old->fd, (off_t)(SEGMENT_HEADER + (g->durable.offset - old->start))) || fdatasync(old->fd)) {
+	pthread_mutex_lock(&g->disk);
+	cut = !ftruncate(old->fd, (off_t)(SEGMENT_HEADER + (g->durable.offset - old->start))) && !fdatasync(old->fd);
+	pthread_mutex_unlock(&g->disk);
+	if (!cut) {
 		snprintf(reason, HUB_REASON_MAX, "segment %s cannot be cut: %s", old->name, strerror(errno));
 		return false;
 	}
