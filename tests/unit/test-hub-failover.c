@@ -1454,6 +1454,156 @@ static void test_branch_from_damage(void **state)
 	assert_true(vm0()->now.incarnation == a.incarnation);
 }
 
+/* ---- a fail-over that comes to nothing ------------------------------------- */
+
+static uint64_t old_floor;
+
+/* The point cannot be had any more. */
+static void raise_floor(void *data, const char *what)
+{
+	(void)data;
+	if (strcmp(what, "the generation is raised"))
+		return;
+	old_floor = vm0()->floor;
+	vm0()->floor = UINT64_MAX;
+}
+
+/* What was before it is known, and not what was before another one. */
+static void test_back_from_nothing(void **state)
+{
+	uint64_t generation;
+
+	(void)state;
+	sim_start(&a);
+	run(&a, 5);
+	failed_over("latest");
+	assert_int_equal(hub_rollback(hub, "vm0", why), 0);
+	a.block.generation = vm0()->admitted;
+	assert_int_equal(sim_connect(&a), ESHUTDOWN);
+	sim_disconnect(&a);
+	assert_int_equal(sim_connect(&a), 0);
+	run(&a, 5);
+	generation = a.block.generation;
+	model_at(a.acked, &before);
+	hub->o.step = raise_floor;
+	assert_int_equal(fail_over(point_name(a.acked - 3)), ENOENT);
+	hub->o.step = NULL;
+	vm0()->floor = old_floor;
+	assert_int_equal(vm0()->failover.state, FAILOVER_LIVE);
+	assert_int_equal(hub_rollback(hub, "vm0", why), 0);
+	sim_disconnect(&a);
+	reopen(0);
+	assert_string_equal(vm0()->trouble, "");
+	compare_view("latest", &before);
+	agent_goes_on(generation);
+}
+
+/* There is something where live's segment is to be. Return what the fail-over says. */
+static int without_segment(const char *point)
+{
+	char path[256];
+	int fd, err;
+
+	snprintf(path, sizeof(path), "%s/groups/vm0/journal/%016" PRIx64 ".log", dir, hubgroup_last(vm0())->end + FRAME_ALIGN);
+	fd = open(path, O_WRONLY | O_CREAT, 0600);
+	assert_true(fd >= 0);
+	close(fd);
+	err = fail_over(point);
+	assert_int_equal(unlink(path), 0);
+	return err;
+}
+
+/*
+ * Live could not be begun. Its point stays, whatever is to be dropped; and once that is rolled back, also by a hub that was
+ * started anew, folding goes on.
+ */
+static void test_no_room_for_live(void **state)
+{
+	struct hub_retention two = { .bytes = 2 * SEGMENT, .own = true }, all = { .own = true };
+	uint64_t seq, generation;
+	unsigned int round;
+	size_t i;
+
+	(void)state;
+	sim_start(&a);
+	for (round = 0; round < 2; round++) {
+		run(&a, 40);
+		generation = a.block.generation;
+		seq = vm0()->segment[0]->begin.seq + 30;
+		model_at(a.acked, &before);
+		assert_int_equal(without_segment(point_name(seq)), EIO);
+		assert_int_equal(vm0()->failover.state, FAILOVER_LIVE);
+		assert_null(hub_live_open(hub, "vm0", "disk0", why));
+		assert_int_equal(hub_set_retention(hub, "vm0", &two, why), 0);
+		fold_all();
+		sim_compare(&a, seq);
+		assert_int_equal(hub_set_retention(hub, "vm0", &all, why), 0);
+		sim_disconnect(&a);
+		if (round) {
+			/* It ends right behind the first thing that a rollback does. */
+			vm0()->failover.state = FAILOVER_ROLLBACK;
+			vm0()->admitted = vm0()->failover.before;
+			vm0()->generation++;
+			assert_true(hubgroup_save(vm0()));
+			reopen(0);
+			assert_int_equal(vm0()->failover.state, FAILOVER_NONE);
+		} else {
+			assert_int_equal(hub_rollback(hub, "vm0", why), 0);
+		}
+		for (i = 0; i + 1 < vm0()->nr_segments; i++)
+			assert_true(vm0()->segment[i]->sealed);
+		compare_view("latest", &before);
+		agent_goes_on(generation);
+		assert_int_equal(hub_set_retention(hub, "vm0", &two, why), 0);
+		fold_all();
+		assert_true(hubgroup_last(vm0())->end - vm0()->segment[0]->start < 3 * SEGMENT);
+		assert_int_equal(hub_set_retention(hub, "vm0", &all, why), 0);
+		sim_compare(&a, a.acked);
+	}
+}
+
+static bool fold_at_close;
+
+/* Views are closed with no lock held: little is to be kept from now on, and all else is folded that may be. */
+int close(int fd)
+{
+	struct group *g = fold_at_close ? vm0() : NULL;
+
+	if (g && !pthread_mutex_trylock(&g->lock)) {
+		fold_at_close = false;
+		g->keep = (struct hub_retention){ .bytes = 2 * SEGMENT, .own = true };
+		pthread_mutex_unlock(&g->lock);
+		fold_all();
+	}
+	return (int)syscall(SYS_close, fd);
+}
+
+/* What was live before is put away in the midst of another fail-over, whose point is not folded meanwhile. */
+static void test_point_stays(void **state)
+{
+	struct hub_retention two = { .bytes = 2 * SEGMENT, .own = true }, all = { .own = true };
+	uint64_t seq;
+
+	(void)state;
+	sim_start(&a);
+	run(&a, 60);
+	/* So that there is something in the bases, which the views have open. */
+	assert_int_equal(hub_set_retention(hub, "vm0", &two, why), 0);
+	fold_all();
+	assert_int_equal(hub_set_retention(hub, "vm0", &all, why), 0);
+	run(&a, 40);
+	failed_over("latest");
+	assert_int_equal(hub_commit(hub, "vm0", why), 0);
+	seq = vm0()->segment[0]->begin.seq + 30;
+	model_at(seq, &model);
+	fold_at_close = true;
+	if (fail_over(point_name(seq)))
+		fail_msg("%s", why);
+	assert_false(fold_at_close);
+	compare(NULL, &model);
+	sim_compare(&a, seq);
+}
+
 /* It commits by itself. */
 static void test_commit_after(void **state)
 {
@@ -1543,6 +1693,9 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_shared_sync, setup, fixture_end),
 		cmocka_unit_test_setup_teardown(test_branch_is_cut, setup, fixture_end),
 		cmocka_unit_test_setup_teardown(test_branch_from_damage, setup, fixture_end),
+		cmocka_unit_test_setup_teardown(test_back_from_nothing, setup, fixture_end),
+		cmocka_unit_test_setup_teardown(test_no_room_for_live, setup, fixture_end),
+		cmocka_unit_test_setup_teardown(test_point_stays, setup, fixture_end),
 		cmocka_unit_test_setup_teardown(test_seen_behind, setup, fixture_end),
 	};
 

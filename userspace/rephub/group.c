@@ -431,6 +431,8 @@ static bool recover(struct group *g, char **names, size_t nr, char *error)
 	s = g->nr_segments ? hubgroup_last(g) : NULL;
 	if (s && !*bad && !s->sealed && !back)
 		end = s->end;
+	else if (s && !s->sealed && fdatasync(s->fd))
+		goto not_synced;
 	else if (s && !s->sealed && !segment_seal(s, &g->now, error))
 		hub_say(g->hub, LOG_WARNING, "group %s: %s", g->name, error);
 	if ((!s || s->sealed) && !new_segment(g, end, &g->now, UINT64_MAX, error))
@@ -442,12 +444,13 @@ static bool recover(struct group *g, char **names, size_t nr, char *error)
 			return false;
 		}
 	}
-	if (fdatasync(hubgroup_last(g)->fd)) {
-		snprintf(error, SEGMENT_ERROR_MAX, "segment %s: %s", hubgroup_last(g)->name, strerror(errno));
-		return false;
-	}
+	if (fdatasync(hubgroup_last(g)->fd))
+		goto not_synced;
 	all_is_durable(g);
 	return true;
+not_synced:
+	snprintf(error, SEGMENT_ERROR_MAX, "segment %s: %s", hubgroup_last(g)->name, strerror(errno));
+	return false;
 }
 
 static int open_sub(int dir, const char *name, int flags)
@@ -665,7 +668,7 @@ int hubgroup_begin(struct group *g, uint64_t start, const struct replay *begin, 
  * hubgroup_cut - take away the end of the journal
  * @g: the group, locked
  * @start: segments that begin there or behind go; there is one before them, which was durable when
- *	they were begun
+ *	they were begun; or there are none, and nothing goes
  * @now: what the log had said there
  * @reason: HUB_REASON_MAX bytes
  *
@@ -678,6 +681,7 @@ int hubgroup_cut(struct group *g, uint64_t start, const struct replay *now, char
 	uint64_t end = hubgroup_last(g)->end + FRAME_ALIGN, marked = mark_read(g);
 	char error[SEGMENT_ERROR_MAX];
 	struct segment *s;
+	int err;
 
 	if (end < marked)
 		end = marked;
@@ -692,6 +696,15 @@ int hubgroup_cut(struct group *g, uint64_t start, const struct replay *now, char
 		segment_put(s);
 	}
 	g->now = *now;
+	/* Nothing was begun behind it. */
+	s = hubgroup_last(g);
+	err = s->sealed ? 0 : sync_segment(g, s);
+	if (err) {
+		snprintf(reason, HUB_REASON_MAX, "segment %s cannot be synced: %s", s->name, strerror(err));
+		return EIO;
+	}
+	if (!s->sealed && !segment_seal(s, &g->now, error))
+		hub_say(g->hub, LOG_WARNING, "group %s: %s", g->name, error);
 	if (!new_segment(g, end, &g->now, UINT64_MAX, error)) {
 		take_for_durable(g);
 		snprintf(reason, HUB_REASON_MAX, "%.150s", error);
