@@ -1647,6 +1647,48 @@ static void test_seen_behind(void **state)
 	assert_int_equal(b.block.state, SESSION_STALE);
 }
 
+static struct group *not_locked;
+static unsigned int unlinks, unlinks_locked;
+
+int unlinkat(int fd, const char *name, int flags)
+{
+	if (not_locked) {
+		unlinks++;
+		if (pthread_mutex_trylock(&not_locked->lock))
+			unlinks_locked++;
+		else
+			pthread_mutex_unlock(&not_locked->lock);
+	}
+	return (int)syscall(SYS_unlinkat, fd, name, flags);
+}
+
+/* While a test's files are removed, its group is not locked; what a hub that ended meanwhile has left of them goes at the next start. */
+static void test_stop_takes_its_time(void **state)
+{
+	char id[2][HUB_TEST_ID], path[128], gone[128];
+
+	(void)state;
+	sim_start(&a);
+	run(&a, 10);
+	model_at(a.acked, &model);
+	for (int i = 0; i < 2; i++)
+		assert_int_equal(hub_test_start(hub, "vm0", "latest", 0, id[i], why), 0);
+	write_many(id[0], 300, &model);
+	not_locked = vm0();
+	assert_int_equal(hub_test_stop(hub, id[0], "passed", NULL, why), 0);
+	not_locked = NULL;
+	assert_in_range(unlinks, 5, 100);
+	assert_int_equal(unlinks_locked, 0);
+	snprintf(path, sizeof(path), "%s/groups/vm0/tests/%s", dir, id[1]);
+	snprintf(gone, sizeof(gone), "%s/groups/vm0/tests/.%s", dir, id[1]);
+	close_hub();
+	assert_int_equal(rename(path, gone), 0);
+	open_hub(0);
+	assert_int_equal(access(gone, F_OK), -1);
+	assert_null(hub_test_open(hub, id[1], "disk0", why));
+	sim_compare(&a, a.acked);
+}
+
 /* A test of what live wrote keeps that from being rolled back. */
 static void test_test_of_live(void **state)
 {
@@ -1696,6 +1738,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_back_from_nothing, setup, fixture_end),
 		cmocka_unit_test_setup_teardown(test_no_room_for_live, setup, fixture_end),
 		cmocka_unit_test_setup_teardown(test_point_stays, setup, fixture_end),
+		cmocka_unit_test_setup_teardown(test_stop_takes_its_time, setup, fixture_end),
 		cmocka_unit_test_setup_teardown(test_seen_behind, setup, fixture_end),
 	};
 
