@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /* The hub's engine: what goes in comes out, as it was at any point, whatever happens to the hub. */
+#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -835,6 +836,49 @@ static void test_write_errors(void **state)
 	sim_compare(&a, a.acked);
 }
 
+static size_t no_memory;	/* realloc() of so many bytes fails; 0: none does */
+
+void *realloc(void *p, size_t size)
+{
+	static void *(*real)(void *, size_t);
+
+	if (no_memory && size == no_memory) {
+		errno = ENOMEM;
+		return NULL;
+	}
+	if (!real)
+		*(void **)&real = dlsym(RTLD_NEXT, "realloc");
+	return real(p, size);
+}
+
+/* There is no memory for one more segment: nothing is left of it that would be in the way once there is. */
+static void test_no_memory_for_segment(void **state)
+{
+	struct group *g;
+	int err = 0;
+
+	(void)state;
+	sim_start(&a);
+	g = hub_find(hub, "vm0");
+	no_memory = 2 * 16 * sizeof(struct segment *);
+	while (!err && g->nr_segments <= 16) {
+		sim_random(&a, 1);
+		pthread_mutex_lock(&g->lock);
+		err = hubgroup_roll(g, why);
+		pthread_mutex_unlock(&g->lock);
+	}
+	no_memory = 0;
+	assert_int_equal(err, EIO);
+	assert_int_equal(g->nr_segments, 16);
+	pthread_mutex_lock(&g->lock);
+	err = hubgroup_roll(g, why);
+	pthread_mutex_unlock(&g->lock);
+	if (err)
+		fail_msg("%s", why);
+	run(5);
+	sim_compare(&a, a.acked);
+}
+
 /* Is there no later segment? */
 static bool is_last(const char *name)
 {
@@ -1119,6 +1163,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_folding, setup, fixture_end),
 		cmocka_unit_test_setup_teardown(test_view_never_changes, setup, fixture_end),
 		cmocka_unit_test_setup_teardown(test_write_errors, setup, fixture_end),
+		cmocka_unit_test_setup_teardown(test_no_memory_for_segment, setup, fixture_end),
 		cmocka_unit_test_setup_teardown(test_killed, setup, fixture_end),
 		cmocka_unit_test_setup_teardown(test_together, setup, fixture_end),
 		cmocka_unit_test_setup_teardown(test_million_records, setup, fixture_end),

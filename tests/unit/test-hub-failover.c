@@ -11,11 +11,13 @@
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -1214,9 +1216,34 @@ static void test_fork_damaged(void **state)
 
 static bool meet_rollback;
 
+/*
+ * struct slow_sync - fdatasync(), while @on
+ * @calls:	so many came
+ * @others:	the first waits for so many more, but for 0.2 s at most
+ * @err:	of the first, and of no other, as the kernel has it
+ */
+static struct {
+	bool on;
+	atomic_uint calls;
+	unsigned int others;
+	int err;
+} slow_sync;
+
+static int sync_slowly(void)
+{
+	if (slow_sync.calls++)
+		return 0;
+	for (unsigned int i = 0; i < 200 && slow_sync.calls <= slow_sync.others; i++)
+		usleep(1000);
+	errno = slow_sync.err;
+	return slow_sync.err ? -1 : 0;
+}
+
 /* A commit is just being synced, with no lock held: a rollback has been noted, and has yet to do its work. */
 int fdatasync(int fd)
 {
+	if (slow_sync.on)
+		return sync_slowly();
 	if (meet_rollback) {
 		meet_rollback = false;
 		pthread_mutex_lock(&vm0()->lock);
@@ -1241,6 +1268,340 @@ static void test_commit_meets_rollback(void **state)
 	assert_int_equal(vm0()->failover.state, FAILOVER_ROLLBACK);
 	assert_int_equal(hub_rollback(hub, "vm0", why), 0);
 	compare_view("latest", &before);
+}
+
+static void *flush_disk(void *disk)
+{
+	char reason[HUB_REASON_MAX];
+
+	return (void *)(intptr_t)hub_disk_flush(disk, reason);
+}
+
+static void *flush_session(void *session)
+{
+	char reason[HUB_REASON_MAX];
+
+	return (void *)(intptr_t)hub_session_flush(session, reason);
+}
+
+/* A flush in a thread, whose fdatasync() is under way then. */
+static pthread_t begin_flush(void *(*flush)(void *), void *of, unsigned int others, int err)
+{
+	pthread_t thread;
+
+	slow_sync.calls = 0;
+	slow_sync.others = others;
+	slow_sync.err = err;
+	slow_sync.on = true;
+	assert_int_equal(pthread_create(&thread, NULL, flush, of), 0);
+	while (!slow_sync.calls)
+		usleep(1000);
+	return thread;
+}
+
+static int end_flush(pthread_t thread)
+{
+	void *err;
+
+	assert_int_equal(pthread_join(thread, &err), 0);
+	return (int)(intptr_t)err;
+}
+
+/* The kernel tells one of those who ask that something could not be written; none of them is told that it is durable. */
+static void test_failed_sync(void **state)
+{
+	struct hub_disk *d[2];
+	pthread_t thread;
+	int err;
+
+	(void)state;
+	sim_start(&a);
+	run(&a, 3);
+	/* A segment is begun meanwhile: that says that all before it is durable. */
+	sim_random(&a, 5);
+	thread = begin_flush(flush_session, a.session, 1, EIO);
+	pthread_mutex_lock(&vm0()->lock);
+	err = hubgroup_roll(vm0(), why);
+	pthread_mutex_unlock(&vm0()->lock);
+	assert_int_equal(end_flush(thread), EIO);
+	slow_sync.on = false;
+	assert_int_equal(err, EIO);
+	assert_int_equal(sim_connect(&a), 0);
+	assert_int_equal(a.block.state, SESSION_ACCEPTING);
+	assert_int_equal(a.block.seq, a.acked);
+	a.next = a.acked + 1;
+	while (a.op[a.nr_ops - 1].seq > a.acked)
+		a.nr_ops--;
+	run(&a, 3);
+	sim_compare(&a, a.acked);
+	/* Two disks. */
+	failed_over("latest");
+	write_many(NULL, 10, &model);
+	d[0] = open_disk(NULL, 0);
+	d[1] = open_disk(NULL, 1);
+	thread = begin_flush(flush_disk, d[0], 1, EIO);
+	err = hub_disk_flush(d[1], why);
+	assert_int_equal(end_flush(thread), EIO);
+	slow_sync.on = false;
+	assert_int_equal(err, EIO);
+	assert_int_equal(hub_disk_flush(d[1], why), EIO);
+	hub_disk_close(d[0]);
+	hub_disk_close(d[1]);
+}
+
+/* Those who ask while a sync is under way share the next one. */
+static void test_shared_sync(void **state)
+{
+	enum { MORE = 4 };
+	pthread_t thread[1 + MORE];
+	struct hub_disk *d;
+	unsigned int i;
+
+	(void)state;
+	sim_start(&a);
+	run(&a, 3);
+	model_at(a.acked, &model);
+	failed_over("latest");
+	write_many(NULL, 10, &model);
+	d = open_disk(NULL, 0);
+	thread[0] = begin_flush(flush_disk, d, MORE, 0);
+	write_many(NULL, 10, &model);
+	for (i = 1; i <= MORE; i++)
+		assert_int_equal(pthread_create(&thread[i], NULL, flush_disk, d), 0);
+	for (i = 0; i <= MORE; i++)
+		assert_int_equal(end_flush(thread[i]), 0);
+	slow_sync.on = false;
+	assert_int_equal(slow_sync.calls, 2);
+	assert_int_equal(vm0()->durable.offset, hubgroup_last(vm0())->end);
+	hub_disk_close(d);
+	compare(NULL, &model);
+}
+
+/* A fail-over to an earlier point is committed, and another agent has the group then, and writes. */
+static void another_has_it(uint64_t seq)
+{
+	model_at(seq, &model);
+	failed_over(point_name(seq));
+	write_many(NULL, 10, &model);
+	assert_int_equal(hub_commit(hub, "vm0", why), 0);
+	b.block.generation = vm0()->generation;
+	memcpy(b.block.group, vm0()->uuid, sizeof(b.block.group));
+	assert_int_equal(sim_connect(&b), 0);
+	assert_int_equal(b.block.state, SESSION_ACCEPTING);
+	sim_begin(&b, true);
+	sim_fill(model[1] + 7 * 512, b.incarnation, b.next, 7, 3);
+	assert_true(sim_add(&b, REPAGENT_REC_WRITE, 1, 7, 3));
+	assert_int_equal(sim_send(&b), 0);
+	assert_int_equal(sim_flush(&b), 0);
+	assert_true(hubgroup_last(vm0())->branch);
+}
+
+/* What goes on from an earlier point is cut, for a write failed: it goes on from there all the same. */
+static void test_branch_is_cut(void **state)
+{
+	struct rlimit old, less;
+
+	(void)state;
+	signal(SIGXFSZ, SIG_IGN);
+	assert_int_equal(getrlimit(RLIMIT_FSIZE, &old), 0);
+	sim_start(&a);
+	run(&a, 30);
+	another_has_it(some_point());
+	less = old;
+	less.rlim_cur = (rlim_t)last_size(hubgroup_last(vm0())) + 700;
+	sim_begin(&b, false);
+	assert_true(sim_add(&b, REPAGENT_REC_WRITE, 0, 0, 8));
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &less), 0);
+	assert_int_equal(sim_send(&b), EIO);
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &old), 0);
+	assert_int_equal(sim_connect(&b), 0);
+	assert_int_equal(b.block.seq, b.acked);
+	assert_true(hubgroup_last(vm0())->branch);
+	compare_view("latest", &model);
+	b.next = b.acked + 1;
+	close_hub();
+	open_hub(2 * SEGMENT);
+	go_on_and_fold(&b, &model);
+	compare_view("latest", &model);
+}
+
+/* It went on from an earlier point, and that cannot be read any more: what came then is worth nothing, and that is said. */
+static void test_branch_from_damage(void **state)
+{
+	char path[256], index[256];
+	struct stat st;
+	uint8_t byte;
+	int fd;
+
+	(void)state;
+	sim_start(&a);
+	run(&a, 3);
+	another_has_it(a.acked - 1);
+	assert_int_equal(vm0()->nr_segments, 2);
+	snprintf(path, sizeof(path), "%s/groups/vm0/journal/%s", dir, vm0()->segment[0]->name);
+	snprintf(index, sizeof(index), "%.*s.index", (int)strlen(path) - 4, path);
+	close_hub();
+	fd = open(path, O_RDWR);
+	assert_true(fd >= 0 && !fstat(fd, &st));
+	assert_int_equal(pread(fd, &byte, 1, st.st_size / 2), 1);
+	byte ^= 1;
+	assert_int_equal(pwrite(fd, &byte, 1, st.st_size / 2), 1);
+	close(fd);
+	assert_int_equal(unlink(index), 0);
+	open_hub(0);
+	assert_string_not_equal(vm0()->trouble, "");
+	assert_non_null(strstr(sim_log, "it is set aside"));
+	assert_true(vm0()->now.incarnation == a.incarnation);
+}
+
+/* ---- a fail-over that comes to nothing ------------------------------------- */
+
+static uint64_t old_floor;
+
+/* The point cannot be had any more. */
+static void raise_floor(void *data, const char *what)
+{
+	(void)data;
+	if (strcmp(what, "the generation is raised"))
+		return;
+	old_floor = vm0()->floor;
+	vm0()->floor = UINT64_MAX;
+}
+
+/* What was before it is known, and not what was before another one. */
+static void test_back_from_nothing(void **state)
+{
+	uint64_t generation;
+
+	(void)state;
+	sim_start(&a);
+	run(&a, 5);
+	failed_over("latest");
+	assert_int_equal(hub_rollback(hub, "vm0", why), 0);
+	a.block.generation = vm0()->admitted;
+	assert_int_equal(sim_connect(&a), ESHUTDOWN);
+	sim_disconnect(&a);
+	assert_int_equal(sim_connect(&a), 0);
+	run(&a, 5);
+	generation = a.block.generation;
+	model_at(a.acked, &before);
+	hub->o.step = raise_floor;
+	assert_int_equal(fail_over(point_name(a.acked - 3)), ENOENT);
+	hub->o.step = NULL;
+	vm0()->floor = old_floor;
+	assert_int_equal(vm0()->failover.state, FAILOVER_LIVE);
+	assert_int_equal(hub_rollback(hub, "vm0", why), 0);
+	sim_disconnect(&a);
+	reopen(0);
+	assert_string_equal(vm0()->trouble, "");
+	compare_view("latest", &before);
+	agent_goes_on(generation);
+}
+
+/* There is something where live's segment is to be. Return what the fail-over says. */
+static int without_segment(const char *point)
+{
+	char path[256];
+	int fd, err;
+
+	snprintf(path, sizeof(path), "%s/groups/vm0/journal/%016" PRIx64 ".log", dir, hubgroup_last(vm0())->end + FRAME_ALIGN);
+	fd = open(path, O_WRONLY | O_CREAT, 0600);
+	assert_true(fd >= 0);
+	close(fd);
+	err = fail_over(point);
+	assert_int_equal(unlink(path), 0);
+	return err;
+}
+
+/*
+ * Live could not be begun. Its point stays, whatever is to be dropped; and once that is rolled back, also by a hub that was
+ * started anew, folding goes on.
+ */
+static void test_no_room_for_live(void **state)
+{
+	struct hub_retention two = { .bytes = 2 * SEGMENT, .own = true }, all = { .own = true };
+	uint64_t seq, generation;
+	unsigned int round;
+	size_t i;
+
+	(void)state;
+	sim_start(&a);
+	for (round = 0; round < 2; round++) {
+		run(&a, 40);
+		generation = a.block.generation;
+		seq = vm0()->segment[0]->begin.seq + 30;
+		model_at(a.acked, &before);
+		assert_int_equal(without_segment(point_name(seq)), EIO);
+		assert_int_equal(vm0()->failover.state, FAILOVER_LIVE);
+		assert_null(hub_live_open(hub, "vm0", "disk0", why));
+		assert_int_equal(hub_set_retention(hub, "vm0", &two, why), 0);
+		fold_all();
+		sim_compare(&a, seq);
+		assert_int_equal(hub_set_retention(hub, "vm0", &all, why), 0);
+		sim_disconnect(&a);
+		if (round) {
+			/* It ends right behind the first thing that a rollback does. */
+			vm0()->failover.state = FAILOVER_ROLLBACK;
+			vm0()->admitted = vm0()->failover.before;
+			vm0()->generation++;
+			assert_true(hubgroup_save(vm0()));
+			reopen(0);
+			assert_int_equal(vm0()->failover.state, FAILOVER_NONE);
+		} else {
+			assert_int_equal(hub_rollback(hub, "vm0", why), 0);
+		}
+		for (i = 0; i + 1 < vm0()->nr_segments; i++)
+			assert_true(vm0()->segment[i]->sealed);
+		compare_view("latest", &before);
+		agent_goes_on(generation);
+		assert_int_equal(hub_set_retention(hub, "vm0", &two, why), 0);
+		fold_all();
+		assert_true(hubgroup_last(vm0())->end - vm0()->segment[0]->start < 3 * SEGMENT);
+		assert_int_equal(hub_set_retention(hub, "vm0", &all, why), 0);
+		sim_compare(&a, a.acked);
+	}
+}
+
+static bool fold_at_close;
+
+/* Views are closed with no lock held: little is to be kept from now on, and all else is folded that may be. */
+int close(int fd)
+{
+	struct group *g = fold_at_close ? vm0() : NULL;
+
+	if (g && !pthread_mutex_trylock(&g->lock)) {
+		fold_at_close = false;
+		g->keep = (struct hub_retention){ .bytes = 2 * SEGMENT, .own = true };
+		pthread_mutex_unlock(&g->lock);
+		fold_all();
+	}
+	return (int)syscall(SYS_close, fd);
+}
+
+/* What was live before is put away in the midst of another fail-over, whose point is not folded meanwhile. */
+static void test_point_stays(void **state)
+{
+	struct hub_retention two = { .bytes = 2 * SEGMENT, .own = true }, all = { .own = true };
+	uint64_t seq;
+
+	(void)state;
+	sim_start(&a);
+	run(&a, 60);
+	/* So that there is something in the bases, which the views have open. */
+	assert_int_equal(hub_set_retention(hub, "vm0", &two, why), 0);
+	fold_all();
+	assert_int_equal(hub_set_retention(hub, "vm0", &all, why), 0);
+	run(&a, 40);
+	failed_over("latest");
+	assert_int_equal(hub_commit(hub, "vm0", why), 0);
+	seq = vm0()->segment[0]->begin.seq + 30;
+	model_at(seq, &model);
+	fold_at_close = true;
+	if (fail_over(point_name(seq)))
+		fail_msg("%s", why);
+	assert_false(fold_at_close);
+	compare(NULL, &model);
+	sim_compare(&a, seq);
 }
 
 /* It commits by itself. */
@@ -1286,6 +1647,48 @@ static void test_seen_behind(void **state)
 	assert_int_equal(b.block.state, SESSION_STALE);
 }
 
+static struct group *not_locked;
+static unsigned int unlinks, unlinks_locked;
+
+int unlinkat(int fd, const char *name, int flags)
+{
+	if (not_locked) {
+		unlinks++;
+		if (pthread_mutex_trylock(&not_locked->lock))
+			unlinks_locked++;
+		else
+			pthread_mutex_unlock(&not_locked->lock);
+	}
+	return (int)syscall(SYS_unlinkat, fd, name, flags);
+}
+
+/* While a test's files are removed, its group is not locked; what a hub that ended meanwhile has left of them goes at the next start. */
+static void test_stop_takes_its_time(void **state)
+{
+	char id[2][HUB_TEST_ID], path[128], gone[128];
+
+	(void)state;
+	sim_start(&a);
+	run(&a, 10);
+	model_at(a.acked, &model);
+	for (int i = 0; i < 2; i++)
+		assert_int_equal(hub_test_start(hub, "vm0", "latest", 0, id[i], why), 0);
+	write_many(id[0], 300, &model);
+	not_locked = vm0();
+	assert_int_equal(hub_test_stop(hub, id[0], "passed", NULL, why), 0);
+	not_locked = NULL;
+	assert_in_range(unlinks, 5, 100);
+	assert_int_equal(unlinks_locked, 0);
+	snprintf(path, sizeof(path), "%s/groups/vm0/tests/%s", dir, id[1]);
+	snprintf(gone, sizeof(gone), "%s/groups/vm0/tests/.%s", dir, id[1]);
+	close_hub();
+	assert_int_equal(rename(path, gone), 0);
+	open_hub(0);
+	assert_int_equal(access(gone, F_OK), -1);
+	assert_null(hub_test_open(hub, id[1], "disk0", why));
+	sim_compare(&a, a.acked);
+}
+
 /* A test of what live wrote keeps that from being rolled back. */
 static void test_test_of_live(void **state)
 {
@@ -1328,6 +1731,14 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_commit_meets_rollback, setup, fixture_end),
 		cmocka_unit_test_setup_teardown(test_commit_after, setup, fixture_end),
 		cmocka_unit_test_setup_teardown(test_test_of_live, setup, fixture_end),
+		cmocka_unit_test_setup_teardown(test_failed_sync, setup, fixture_end),
+		cmocka_unit_test_setup_teardown(test_shared_sync, setup, fixture_end),
+		cmocka_unit_test_setup_teardown(test_branch_is_cut, setup, fixture_end),
+		cmocka_unit_test_setup_teardown(test_branch_from_damage, setup, fixture_end),
+		cmocka_unit_test_setup_teardown(test_back_from_nothing, setup, fixture_end),
+		cmocka_unit_test_setup_teardown(test_no_room_for_live, setup, fixture_end),
+		cmocka_unit_test_setup_teardown(test_point_stays, setup, fixture_end),
+		cmocka_unit_test_setup_teardown(test_stop_takes_its_time, setup, fixture_end),
 		cmocka_unit_test_setup_teardown(test_seen_behind, setup, fixture_end),
 	};
 

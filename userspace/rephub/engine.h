@@ -119,6 +119,9 @@ struct tested {
  * @floor:	points before this id are gone, for the base holds later data
  * @broken:	the journal could not be written or synced: it must be cut to @durable
  * @cuts:	how often it was
+ * @syncing:	somebody has the journal synced, and has let go of @lock for that: others wait for @synced
+ * @disk:	taken, behind @lock or without it, by whoever has the kernel sync the last segment: the kernel tells of an
+ *		error once, and so nobody else may ask until the segment says it
  * @session:	the one that may write
  * @mark:	file that says what was durable, see group_mark()
  * @folding:	a segment is being folded, by one thread
@@ -159,6 +162,9 @@ struct group {
 	uint64_t floor;
 	bool broken;
 	unsigned int cuts;
+	bool syncing;
+	pthread_cond_t synced;
+	pthread_mutex_t disk;
 	struct hub_session *session;
 	LIST_HEAD(view_list, hub_view) views;
 	unsigned int nr_views;

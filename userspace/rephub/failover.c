@@ -190,10 +190,8 @@ static int begin_segment(struct group *g, char *reason)
 		begin->nr_seen = g->now.nr_seen;
 		memcpy(begin->seen, g->now.seen, sizeof(begin->seen));
 	}
-	if (!err) {
-		g->before = g->now;
+	if (!err)
 		err = hubgroup_begin(g, f->start, begin, from, reason);
-	}
 	free(begin);
 	return err;
 }
@@ -340,29 +338,34 @@ static int fail_over(struct group *g, const struct hub_order *o, char *reason)
 		snprintf(reason, HUB_REASON_MAX, "there are no random numbers");
 		return EIO;
 	}
-	old = g->live;
-	g->live = NULL;
-	if (old) {
-		overlay_end(old, "the group was failed over anew");
-		pthread_mutex_unlock(&g->lock);
-		overlay_put(old);
-		pthread_mutex_lock(&g->lock);
-	}
 	err = fork_begin(g, &f, id, reason);
 	if (err)
 		return err;
 	hub_step(g->hub, "the fork is noted");
+	if (g->live)
+		overlay_end(g->live, "the group was failed over anew");
 	err = say(g, &f, g->generation + 1, 0, reason);
 	if (err) {
 		fork_end(g, f.start);
 		return err;
 	}
+	/* Whatever becomes of live now, the point is kept, and there is a way back. */
+	g->before = g->now;
+	g->hold = id;
 	hub_step(g->hub, "the generation is raised");
 	hub_say(g->hub, LOG_NOTICE, "group %s: failed over to %016" PRIx64 ":%" PRIu64 ", generation %" PRIu64, g->name,
 		f.incarnation, f.seq, g->generation);
 	hubgroup_event(g, "failed-over", f.incarnation, f.seq, "generation %" PRIu64, g->generation);
+	old = g->live;
+	g->live = NULL;
 	err = open_live(g, reason);
 	hub_step(g->hub, "live is open");
+	/* Not before: it is done unlocked, and what the point needs might have been folded meanwhile. */
+	if (old) {
+		pthread_mutex_unlock(&g->lock);
+		overlay_put(old);
+		pthread_mutex_lock(&g->lock);
+	}
 	return err;
 }
 

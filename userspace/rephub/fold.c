@@ -103,7 +103,7 @@ static struct portion choose_portion(const struct group *g)
 	lineage_begin(&l, g->segment, g->nr_segments, last->first_id + last->nr_records);
 	while (lineage_next(&l, &from, &to))
 		;
-	if (!l.lost && l.branch && to <= s->first_id + s->nr_records) {
+	if (!l.lost && l.branch && to >= s->first_id && to <= s->first_id + s->nr_records) {
 		p.nr = (uint32_t)(to - s->first_id);
 		p.gone = l.branch;
 	}

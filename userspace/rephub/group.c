@@ -133,36 +133,44 @@ struct segment *hubgroup_at(const struct group *g, uint64_t id)
 	return g->segment[segment_index(g->segment, g->nr_segments, id)];
 }
 
-static bool append_segment(struct group *g, struct segment *s)
+/* For one more. */
+static bool make_room(struct group *g)
 {
 	struct segment **array;
 	size_t room = g->room ? 2 * g->room : 16;
 
-	if (g->nr_segments == g->room) {
-		array = realloc(g->segment, room * sizeof(struct segment *));
-		if (!array)
-			return false;
-		g->segment = array;
-		g->room = room;
-	}
+	if (g->nr_segments < g->room)
+		return true;
+	array = realloc(g->segment, room * sizeof(struct segment *));
+	if (!array)
+		return false;
+	g->segment = array;
+	g->room = room;
+	return true;
+}
+
+/* There is room for it. */
+static void append_segment(struct group *g, struct segment *s)
+{
 	s->first_id = g->nr_segments ? hubgroup_last(g)->first_id + hubgroup_last(g)->nr_records : 0;
 	g->segment[g->nr_segments++] = s;
-	return true;
 }
 
 static bool new_segment(struct group *g, uint64_t start, const struct replay *begin, uint64_t from, char *error)
 {
-	struct segment *s = segment_create(g->journal, start, begin, from != UINT64_MAX, g->uuid, error);
+	struct segment *s;
 
-	if (!s)
-		return false;
-	s->from = from;
-	if (!append_segment(g, s)) {
-		segment_put(s);
+	/* Before there is a file, which would be in the way of the next one. */
+	if (!make_room(g)) {
 		snprintf(error, SEGMENT_ERROR_MAX, "out of memory");
 		errno = ENOMEM;
 		return false;
 	}
+	s = segment_create(g->journal, start, begin, from != UINT64_MAX, g->uuid, error);
+	if (!s)
+		return false;
+	s->from = from;
+	append_segment(g, s);
 	return true;
 }
 
@@ -300,14 +308,19 @@ static int take_segment(struct group *g, struct segment *s, const struct first *
 				 s->name);
 		return EBADMSG;
 	}
+	s->from = UINT64_MAX;
+	if (s->branch && g->nr_segments && !point_of(g, s->begin.incarnation, s->begin.seq, &s->from, why)) {
+		s->from = UINT64_MAX;
+		/* It goes on from what is damaged, or is behind that. */
+		if (*bad)
+			return EBADMSG;
+	}
 	*bad = '\0';	/* it was known when this one was begun */
 	if (!g->nr_segments)
 		g->now = s->begin;
 	/* The first of those that live's writes are in. */
 	if (g->nr_segments && s->start >= g->failover.start && hubgroup_last(g)->start < g->failover.start)
 		g->before = g->now;
-	if (s->branch && (!g->nr_segments || !point_of(g, s->begin.incarnation, s->begin.seq, &s->from, why)))
-		s->from = UINT64_MAX;
 	if (segment_load(s, &g->now))
 		return 0;
 	err = segment_scan(s, g->uuid, &g->now, bad);
@@ -380,12 +393,14 @@ static bool recover(struct group *g, char **names, size_t nr, char *error)
 			break;
 		}
 		err = take_segment(g, s, &first, i == nr - 1, marked, bad);
-		if (!err && !append_segment(g, s)) {
+		if (!err && !make_room(g)) {
 			snprintf(bad, sizeof(bad), "out of memory");
 			err = ENOMEM;
 		}
 		if (err)
 			segment_put(s);
+		else
+			append_segment(g, s);
 		if (err == EBADMSG)
 			break;
 		if (err) {
@@ -416,6 +431,8 @@ static bool recover(struct group *g, char **names, size_t nr, char *error)
 	s = g->nr_segments ? hubgroup_last(g) : NULL;
 	if (s && !*bad && !s->sealed && !back)
 		end = s->end;
+	else if (s && !s->sealed && fdatasync(s->fd))
+		goto not_synced;
 	else if (s && !s->sealed && !segment_seal(s, &g->now, error))
 		hub_say(g->hub, LOG_WARNING, "group %s: %s", g->name, error);
 	if ((!s || s->sealed) && !new_segment(g, end, &g->now, UINT64_MAX, error))
@@ -427,12 +444,13 @@ static bool recover(struct group *g, char **names, size_t nr, char *error)
 			return false;
 		}
 	}
-	if (fdatasync(hubgroup_last(g)->fd)) {
-		snprintf(error, SEGMENT_ERROR_MAX, "segment %s: %s", hubgroup_last(g)->name, strerror(errno));
-		return false;
-	}
+	if (fdatasync(hubgroup_last(g)->fd))
+		goto not_synced;
 	all_is_durable(g);
 	return true;
+not_synced:
+	snprintf(error, SEGMENT_ERROR_MAX, "segment %s: %s", hubgroup_last(g)->name, strerror(errno));
+	return false;
 }
 
 static int open_sub(int dir, const char *name, int flags)
@@ -465,6 +483,8 @@ struct group *hubgroup_open(struct hub *hub, int dir, const char *name, char *er
 	g->hub = hub;
 	g->scratch = dir != hub->groups;
 	pthread_mutex_init(&g->lock, NULL);
+	pthread_mutex_init(&g->disk, NULL);
+	pthread_cond_init(&g->synced, NULL);
 	LIST_INIT(&g->views);
 	LIST_INIT(&g->tests);
 	g->hold = UINT64_MAX;
@@ -537,6 +557,7 @@ void hubgroup_end(struct group *g)
 	free(g->segment);
 	g->segment = NULL;
 	g->nr_segments = g->room = 0;
+	g->cuts++;	/* whoever is still to sync something of it */
 	for (i = 0; i < sizeof(fds) / sizeof(fds[0]); i++) {
 		if (*fds[i] >= 0)
 			close(*fds[i]);
@@ -558,6 +579,8 @@ void hubgroup_close(struct group *g)
 	if (g->nr_segments && g->durable.offset && !g->broken && !fdatasync(hubgroup_last(g)->fd))
 		all_is_durable(g);
 	hubgroup_end(g);
+	pthread_cond_destroy(&g->synced);
+	pthread_mutex_destroy(&g->disk);
 	pthread_mutex_destroy(&g->lock);
 	free(g);
 }
@@ -580,6 +603,19 @@ static int broken(struct group *g, int err, char *reason, const char *what)
 	err = why_not(g, err, reason);
 	if (err != ENOSPC)
 		hubgroup_event(g, "failed", 0, 0, "%s", reason);
+	return err;
+}
+
+/* Have the kernel sync a segment. The group may be locked. Return 0 or a positive errno, which it is for ever, for the kernel says so once. */
+static int sync_segment(struct group *g, struct segment *s)
+{
+	int err;
+
+	pthread_mutex_lock(&g->disk);
+	if (!s->failed && fdatasync(s->fd))
+		s->failed = errno;
+	err = s->failed;
+	pthread_mutex_unlock(&g->disk);
 	return err;
 }
 
@@ -609,13 +645,13 @@ int hubgroup_begin(struct group *g, uint64_t start, const struct replay *begin, 
 {
 	struct segment *s = hubgroup_last(g);
 	char error[SEGMENT_ERROR_MAX];
+	int err = sync_segment(g, s);
 
-	if (fdatasync(s->fd))
-		return broken(g, errno, reason, "the journal cannot be synced");
+	if (err)
+		return broken(g, err, reason, "the journal cannot be synced");
 	all_is_durable(g);
 	if (!new_segment(g, start, begin, from, error)) {
-		int err = errno;
-
+		err = errno;
 		snprintf(reason, HUB_REASON_MAX, "%.150s", error);
 		return why_not(g, err, reason);
 	}
@@ -632,7 +668,7 @@ int hubgroup_begin(struct group *g, uint64_t start, const struct replay *begin, 
  * hubgroup_cut - take away the end of the journal
  * @g: the group, locked
  * @start: segments that begin there or behind go; there is one before them, which was durable when
- *	they were begun
+ *	they were begun; or there are none, and nothing goes
  * @now: what the log had said there
  * @reason: HUB_REASON_MAX bytes
  *
@@ -645,6 +681,7 @@ int hubgroup_cut(struct group *g, uint64_t start, const struct replay *now, char
 	uint64_t end = hubgroup_last(g)->end + FRAME_ALIGN, marked = mark_read(g);
 	char error[SEGMENT_ERROR_MAX];
 	struct segment *s;
+	int err;
 
 	if (end < marked)
 		end = marked;
@@ -659,6 +696,15 @@ int hubgroup_cut(struct group *g, uint64_t start, const struct replay *now, char
 		segment_put(s);
 	}
 	g->now = *now;
+	/* Nothing was begun behind it. */
+	s = hubgroup_last(g);
+	err = s->sealed ? 0 : sync_segment(g, s);
+	if (err) {
+		snprintf(reason, HUB_REASON_MAX, "segment %s cannot be synced: %s", s->name, strerror(err));
+		return EIO;
+	}
+	if (!s->sealed && !segment_seal(s, &g->now, error))
+		hub_say(g->hub, LOG_WARNING, "group %s: %s", g->name, error);
 	if (!new_segment(g, end, &g->now, UINT64_MAX, error)) {
 		take_for_durable(g);
 		snprintf(reason, HUB_REASON_MAX, "%.150s", error);
@@ -753,37 +799,53 @@ int hubgroup_add(struct group *g, const struct frame_header *h, const uint8_t *f
 	return 0;
 }
 
+/* May frames be made durable, and was nothing cut since? Locked. */
+static int may_sync(const struct group *g, unsigned int cuts, char *reason)
+{
+	if (cuts != g->cuts)
+		snprintf(reason, HUB_REASON_MAX, "the journal was cut meanwhile");
+	else if (g->broken)
+		snprintf(reason, HUB_REASON_MAX, "the journal could not be written: read the session block again");
+	else
+		return 0;
+	return EIO;
+}
+
 /**
  * hubgroup_sync - make durable all that is in the journal now
  * @g: the group, locked; it is unlocked meanwhile
  * @reason: HUB_REASON_MAX bytes
+ *
+ * One at a time; those that come meanwhile are then served by one more, together.
  *
  * Return: 0 or a positive errno. Then the journal is broken: what the kernel could
  * not write it may believe to be written.
  */
 int hubgroup_sync(struct group *g, char *reason)
 {
-	struct segment *s = hubgroup_last(g);
-	struct place to = { s->end, s->first_id + s->nr_records, g->now.incarnation, g->now.seq };
-	unsigned int cuts = g->cuts;
-	int err = 0;
+	const uint64_t end = hubgroup_last(g)->end;
+	const unsigned int cuts = g->cuts;
+	struct segment *s;
+	struct place to;
+	int err;
 
-	if (g->broken) {
-		snprintf(reason, HUB_REASON_MAX, "the journal could not be written: read the session block again");
-		return EIO;
-	}
-	if (to.offset == g->durable.offset)
-		return 0;
+	while (g->syncing && cuts == g->cuts && end > g->durable.offset)
+		pthread_cond_wait(&g->synced, &g->lock);
+	err = may_sync(g, cuts, reason);
+	if (err || end <= g->durable.offset)
+		return err;
+	s = hubgroup_last(g);
+	to = (struct place){ s->end, s->first_id + s->nr_records, g->now.incarnation, g->now.seq };
+	g->syncing = true;
 	segment_get(s);
 	pthread_mutex_unlock(&g->lock);
-	if (fdatasync(s->fd))
-		err = errno;
+	err = sync_segment(g, s);
 	pthread_mutex_lock(&g->lock);
 	segment_put(s);
-	if (cuts != g->cuts) {
-		snprintf(reason, HUB_REASON_MAX, "the journal was cut meanwhile");
+	g->syncing = false;
+	pthread_cond_broadcast(&g->synced);
+	if (may_sync(g, cuts, reason))
 		return EIO;
-	}
 	if (err)
 		return broken(g, err, reason, "the journal cannot be synced");
 	if (to.offset > g->durable.offset) {
@@ -805,12 +867,16 @@ bool hubgroup_mend(struct group *g, char *reason)
 	struct segment *old = hubgroup_last(g), *s;
 	char error[SEGMENT_ERROR_MAX] = "";
 	struct replay now;
+	bool cut;
 
 	if (!g->broken)
 		return true;
 	g->cuts++;
 	/* All before the last segment was durable when that was begun. */
-	if (ftruncate(old->fd, (off_t)(SEGMENT_HEADER + (g->durable.offset - old->start))) || fdatasync(old->fd)) {
+	pthread_mutex_lock(&g->disk);
+	cut = !ftruncate(old->fd, (off_t)(SEGMENT_HEADER + (g->durable.offset - old->start))) && !fdatasync(old->fd);
+	pthread_mutex_unlock(&g->disk);
+	if (!cut) {
 		snprintf(reason, HUB_REASON_MAX, "segment %s cannot be cut: %s", old->name, strerror(errno));
 		return false;
 	}
@@ -822,6 +888,7 @@ bool hubgroup_mend(struct group *g, char *reason)
 		return false;
 	}
 	s->first_id = old->first_id;
+	s->from = old->from;
 	g->segment[g->nr_segments - 1] = s;
 	segment_put(old);
 	g->now = now;

@@ -67,18 +67,36 @@ static int open_tests(const struct group *g, bool make)
 	return openat(g->dir, "tests", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 }
 
-/* Out of sight at once; then its files go. Whoever has them open may go on reading. */
-static void remove_test(const struct group *g, const char *id)
+/* Out of sight; return the directory that its files are still in, or -1. */
+static int hide_test(const struct group *g, const char *id)
 {
 	char gone[HUB_TEST_ID + 1];
 	int fd = open_tests(g, false);
 
+	snprintf(gone, sizeof(gone), ".%s", id);
+	if (fd < 0 || !renameat(fd, id, fd, gone) || errno == ENOENT)
+		return fd;
+	hub_say(g->hub, LOG_ERR, "group %s: test %s cannot be removed: %s", g->name, id, strerror(errno));
+	close(fd);
+	return -1;
+}
+
+/* Its files go. Whoever has them open may go on reading. It takes its time, and the group is not locked. */
+static void remove_hidden(const struct group *g, int fd, const char *id)
+{
+	char gone[HUB_TEST_ID + 1];
+
 	if (fd < 0)
 		return;
 	snprintf(gone, sizeof(gone), ".%s", id);
-	if ((renameat(fd, id, fd, gone) && errno != ENOENT) || !remove_tree(fd, gone, DEPTH_MOST))
+	if (!remove_tree(fd, gone, DEPTH_MOST))
 		hub_say(g->hub, LOG_ERR, "group %s: test %s cannot be removed: %s", g->name, id, strerror(errno));
 	close(fd);
+}
+
+static void remove_test(const struct group *g, const char *id)
+{
+	remove_hidden(g, hide_test(g, id), id);
 }
 
 /* The map of what is there. Return the overlay, or NULL; the log is closed then. */
@@ -529,6 +547,7 @@ int hub_test_stop(struct hub *hub, const char *id, const char *result, const cha
 	char line[MARK_LINE];
 	struct group *g;
 	struct test *t = get_test(hub, id, &g);
+	int fd;
 
 	if (!t) {
 		snprintf(reason, HUB_REASON_MAX, "there is no test '%.32s' here", id);
@@ -544,13 +563,14 @@ int hub_test_stop(struct hub *hub, const char *id, const char *result, const cha
 	LIST_REMOVE(t, link);
 	hubgroup_event(g, "test-stopped", t->file.incarnation, t->file.seq, "test %s%s%s", t->id, result ? ": " : "",
 		       result ? result : "");
-	remove_test(g, t->id);
 	if (t->overlay) {
 		pthread_mutex_lock(&t->overlay->to->lock);
 		overlay_end(t->overlay, "the test was stopped");
 		pthread_mutex_unlock(&t->overlay->to->lock);
 	}
+	fd = hide_test(g, t->id);
 	pthread_mutex_unlock(&g->lock);
+	remove_hidden(g, fd, t->id);
 	hub_say(hub, LOG_NOTICE, "group %s: test %s is stopped%s%s", g->name, t->id, result ? ": " : "", result ? result : "");
 	if (t->overlay)
 		overlay_put(t->overlay);

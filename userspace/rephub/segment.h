@@ -69,6 +69,7 @@ struct log_frame {
  * @from:	... this one, by its id; UINT64_MAX: that point is gone
  * @first_id:	what the first record is called among all of the group
  * @sealed:	nothing is added any more
+ * @failed:	errno of a sync of it that failed: it can never be told again what of it is durable. The group's @disk guards it
  */
 struct segment {
 	atomic_uint refs;
@@ -89,6 +90,7 @@ struct segment {
 	uint64_t from;
 	bool branch;
 	bool sealed;
+	int failed;
 };
 
 /* struct segment_frame - one that was taken and is not yet counted. */
