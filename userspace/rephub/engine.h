@@ -246,6 +246,7 @@ int hubgroup_sync(struct group *g, char *reason);
 bool hubgroup_mend(struct group *g, char *reason);
 struct segment *hubgroup_last(const struct group *g);
 struct segment *hubgroup_at(const struct group *g, uint64_t id);
+uint64_t hubgroup_latest(const struct group *g);
 bool hubgroup_state(const struct group *g, uint64_t id, struct replay *r);
 
 /* point.c */

@@ -130,7 +130,7 @@ static void view_free(struct hub_view *v)
 static bool choose(struct hub_view *v, const char *point, char *reason)
 {
 	struct group *g = v->group;
-	bool found = false;
+	bool found = false, latest;
 	struct replay *r;
 	const char *why;
 	unsigned int i;
@@ -144,8 +144,9 @@ static bool choose(struct hub_view *v, const char *point, char *reason)
 		return false;
 	}
 	point_position(g, v->id, &v->incarnation, &v->seq, &v->time);
-	v->through_incarnation = v->id == g->durable.id ? g->durable.incarnation : v->incarnation;
-	v->through_seq = v->id == g->durable.id ? g->durable.seq : v->seq;
+	latest = v->id == hubgroup_latest(g);
+	v->through_incarnation = latest ? g->durable.incarnation : v->incarnation;
+	v->through_seq = latest ? g->durable.seq : v->seq;
 	for (i = 0; i < r->nr && strcmp(r->volume[i].name, v->volume); i++)
 		;
 	why = i < r->nr ? replay_state(&r->volume[i]) : NULL;
@@ -281,7 +282,9 @@ bool view_advance(struct hub_view *v, const char *point, char *reason)
 	i = ok ? place_of_last(v) : 0;
 	if (ok) {
 		lineage_begin(&l, g->segment, g->nr_segments, to.id);
-		ok = i < g->nr_segments && (to.id == v->id || (lineage_next(&l, &from, &end) && from <= v->id)) &&
+		/* Where a branch begins, its id is that of what was abandoned there, which is what the view has. */
+		ok = i < g->nr_segments && (to.id == v->id || (lineage_next(&l, &from, &end) &&
+							      (from < v->id || (from == v->id && !l.branch)))) &&
 		     hold_segments(v, i + 1, to.id);
 	}
 	if (ok) {
