@@ -61,12 +61,13 @@ struct failover {
 };
 
 /*
- * struct fork - what has changed since a fail-over's point, see fork.c. All but @changed and @gone stay as they are
+ * struct fork - what has changed since a fail-over's point, see fork.c
  * @generation:	that the fail-over made
  * @start:	where its live's writes begin in the log, which names it
- * @offset:	no frame before that has a record behind the point
+ * @offset:	no frame before that has a record behind the point. With the group's lock, and while nothing is folded, a later
+ *		fail-over sets this back, and the point
  * @incarnation, @seq: the last record of who wrote before
- * @point_incarnation, @point_seq: the point
+ * @point_incarnation, @point_seq: the point, or where what was written before it had parted from that
  * @changed:	of each slot: sectors that changed in what was folded. The folding thread changes it, with the group's lock
  * @gone:	it counts no more; guarded by that lock
  */
@@ -297,6 +298,7 @@ bool fold_can(const struct group *g);
 bool forks_remove(struct group *g);
 void forks_open(struct group *g);
 void forks_close(struct group *g);
+bool fork_may_begin(const struct group *g, uint64_t id);
 int fork_begin(struct group *g, const struct failover *to, uint64_t id, char *reason);
 void fork_end(struct group *g, uint64_t start);
 const struct fork *fork_find(const struct group *g, uint64_t incarnation, uint64_t seq);

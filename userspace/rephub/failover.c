@@ -301,8 +301,8 @@ static int choose_point(const struct group *g, const struct hub_order *o, uint64
 {
 	if (!point_find(g, o->point, id, reason))
 		return ENOENT;
-	if (g->folding && *id <= g->floor) {
-		snprintf(reason, HUB_REASON_MAX, "that point is just being folded: try again");
+	if (g->folding && (*id <= g->floor || !fork_may_begin(g, *id))) {
+		snprintf(reason, HUB_REASON_MAX, "that point is just being folded, or what comes before it: try again");
 		return EAGAIN;
 	}
 	if (o->planned && !drained(g, o->point, *id)) {

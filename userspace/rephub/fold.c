@@ -330,7 +330,7 @@ static bool due(struct group *g)
 	const struct hub_retention keep = retention_of(g);
 	uint64_t ns = now_ns(CLOCK_REALTIME), ended;
 
-	if (g->nr_segments < 2 || g->folding || !is_free(g))
+	if (g->nr_segments < 2 || g->folding || g->stopping || !is_free(g))
 		return false;
 	if (g->half)
 		return now_ns(CLOCK_MONOTONIC) >= g->fold_next;
