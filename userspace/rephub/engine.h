@@ -136,7 +136,8 @@ struct tested {
  * @stopping:	no session may be opened, for a fail-over is being made
  * @unsure:	it is not known what the group's file says
  * @before:	what the log had said when live's writes began
- * @hold:	nothing behind this id may be folded; UINT64_MAX: that is all the same
+ * @hold:	nothing behind this id may be folded, for a rollback returns to what goes on from there, or live does; UINT64_MAX: that is
+ *		all the same
  * @torn:	the journal was damaged at the start, so that live may lack what it had
  * @live:	takes the writes of the fail-over VM; NULL: there are none
  * @tests:	see scratch.c
@@ -257,7 +258,7 @@ void point_position(const struct group *g, uint64_t id, uint64_t *incarnation, u
 bool point_of(const struct group *g, uint64_t incarnation, uint64_t seq, uint64_t *id, char *reason);
 
 /* view.c, for folding */
-uint64_t view_oldest(const struct group *g);
+bool views_keep(const struct group *g, size_t gone, uint64_t to);
 
 /* marks.c */
 void marks_note(const struct group *g, uint32_t from);

@@ -21,29 +21,34 @@
 
 #include "view.h"
 
-/**
- * view_oldest - the earliest point up to which a view goes straight on from the base
- * @g: the group, locked
- *
- * Return: its id, UINT64_MAX if there is no view.
- */
-uint64_t view_oldest(const struct group *g)
+/* Where the last segment that a view holds is among the group's; their number: it is gone. The group is locked. */
+static size_t place_of_last(const struct hub_view *v)
 {
-	uint64_t oldest = UINT64_MAX, from, to = 0;
-	const struct hub_view *v;
-	struct lineage l;
+	const struct group *g = v->group;
+	size_t i = g->nr_segments;
 
-	LIST_FOREACH(v, &g->views, link) {
+	while (i-- > 0)
+		if (g->segment[i] == v->segment[v->nr_segments - 1])
+			return i;
+	return g->nr_segments;
+}
+
+/**
+ * views_keep - are the points of all views still there when the oldest records are in the base?
+ * @g: the group, locked
+ * @gone: see lineage_keeps()
+ * @to: see lineage_keeps()
+ */
+bool views_keep(const struct group *g, size_t gone, uint64_t to)
+{
+	const struct hub_view *v;
+
+	LIST_FOREACH(v, &g->views, link)
+		/* What was rolled back is none of the group's any more, and who knows to where in the base its view looks. */
 		/* cppcheck-suppress uninitvar ; the macro sets it */
-		lineage_begin(&l, g->segment, g->nr_segments, v->id);
-		while (lineage_next(&l, &from, &to))
-			;
-		if (l.lost)
-			to = 0;
-		if (to < oldest)
-			oldest = to;
-	}
-	return oldest;
+		if (place_of_last(v) == g->nr_segments || !lineage_keeps(g->segment, g->nr_segments, v->id, gone, to))
+			return false;
+	return true;
 }
 
 /* Those of the group, from one on, that a point needs. The group is locked. */
@@ -241,18 +246,6 @@ struct hub_view *hub_view_open(struct hub *hub, const char *group, const char *v
 	if (!g)
 		snprintf(reason, HUB_REASON_MAX, "there is no group %s here", group);
 	return g ? view_open(g, volume, point, false, reason) : NULL;
-}
-
-/* Where the last segment that a view holds is among the group's; their number: it is gone. The group is locked. */
-static size_t place_of_last(const struct hub_view *v)
-{
-	const struct group *g = v->group;
-	size_t i = g->nr_segments;
-
-	while (i-- > 0)
-		if (g->segment[i] == v->segment[v->nr_segments - 1])
-			return i;
-	return g->nr_segments;
 }
 
 /**
