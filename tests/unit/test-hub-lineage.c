@@ -402,6 +402,11 @@ static void test_view_of_rolled_back(void **state)
 
 	(void)state;
 	sim_start(&a);
+	agent_writes(&a, 20);
+	/* There are bases. */
+	keep(KEEP);
+	fold_all();
+	keep(0);
 	agent_writes(&a, 1);
 	note(&p);
 	agent_writes(&a, 10);
