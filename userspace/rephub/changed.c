@@ -10,9 +10,10 @@
  *	records   0...    p...|...d...    |......now
  *
  * The disk at d has what is between p and d, and the volume now has not: so all behind p
- * may differ.  Where the journal does not go back so far, a fork is asked (fork.c); but for
- * who wrote there himself alone, and knows what of his own came behind d: for it may be that
- * p is behind d.
+ * may differ.  The log may go on from what was abandoned, too: all behind the last place counts
+ * that both d and the log's end go on from.  Where the journal does not go back so far, a fork
+ * is asked (fork.c); but for who wrote there himself alone, and knows what of his own came
+ * behind d: for it may be that p is behind d.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -21,20 +22,6 @@
 #include <string.h>
 
 #include "view.h"
-
-/* The last place before this one that the latest point goes on from; UINT64_MAX: that is in the journal no more. Locked. */
-static uint64_t common(const struct group *g, uint64_t id)
-{
-	uint64_t from, to;
-	struct lineage l;
-
-	lineage_begin(&l, g->segment, g->nr_segments, g->durable.id);
-	while (lineage_next(&l, &from, &to))
-		/* Where a branch begins, its id is that of what was abandoned there. */
-		if (id > from || (l.end && !l.lost && id == from))
-			return id < to ? id : to;
-	return UINT64_MAX;
-}
 
 /* All ranges that any record behind the place is of. The group is locked. */
 static bool collect(const struct group *g, unsigned int slot, uint64_t id, struct extents *x)
@@ -72,7 +59,7 @@ static int since(const struct group *g, unsigned int slot, const char *what, str
 	int used = 0;
 
 	snprintf(point, sizeof(point), "%.*s", (int)(own ? len - 1 : len), what);
-	id = point_find(g, point, &id, reason) ? common(g, id) : UINT64_MAX;
+	id = point_find(g, point, &id, reason) ? lineage_common(g->segment, g->nr_segments, hubgroup_latest(g), id) : UINT64_MAX;
 	if (id == UINT64_MAX && own && sscanf(point, "%16" SCNx64 ":%" SCNu64 "%n", &incarnation, &seq, &used) == 2 && !point[used])
 		f = fork_find(g, incarnation, seq);
 	if (id == UINT64_MAX && !f) {
@@ -173,7 +160,7 @@ static bool may_go_back(const struct group *g, char *reason)
 static void describe(struct hub_back *b, const struct group *g, const char *unknown)
 {
 	char who[HUB_REASON_MAX] = "more is coming";
-	bool rest = failover_at_rest(g, who) && b->view->id == g->durable.id && hubgroup_last(g)->end == g->durable.offset;
+	bool rest = failover_at_rest(g, who) && b->view->id == hubgroup_latest(g) && hubgroup_last(g)->end == g->durable.offset;
 
 	snprintf(b->text, sizeof(b->text), "at %016" PRIx64 ":%" PRIu64 ", %s%.30s%s%.60s", b->view->through_incarnation,
 		 b->view->through_seq, rest ? "at rest" : "in use: ", rest ? "" : who, *unknown ? "; unknown: " : "", unknown);

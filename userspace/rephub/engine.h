@@ -61,12 +61,13 @@ struct failover {
 };
 
 /*
- * struct fork - what has changed since a fail-over's point, see fork.c. All but @changed and @gone stay as they are
+ * struct fork - what has changed since a fail-over's point, see fork.c
  * @generation:	that the fail-over made
  * @start:	where its live's writes begin in the log, which names it
- * @offset:	no frame before that has a record behind the point
+ * @offset:	no frame before that has a record behind the point. With the group's lock, and while nothing is folded, a later
+ *		fail-over sets this back, and the point
  * @incarnation, @seq: the last record of who wrote before
- * @point_incarnation, @point_seq: the point
+ * @point_incarnation, @point_seq: the point, or where what was written before it had parted from that
  * @changed:	of each slot: sectors that changed in what was folded. The folding thread changes it, with the group's lock
  * @gone:	it counts no more; guarded by that lock
  */
@@ -138,7 +139,8 @@ struct tested {
  * @stopping:	no session may be opened, for a fail-over is being made
  * @unsure:	it is not known what the group's file says
  * @before:	what the log had said when live's writes began
- * @hold:	nothing behind this id may be folded; UINT64_MAX: that is all the same
+ * @hold:	nothing behind this id may be folded, for a rollback returns to what goes on from there, or live does; UINT64_MAX: that is
+ *		all the same
  * @torn:	the journal was damaged at the start, so that live may lack what it had
  * @live:	takes the writes of the fail-over VM; NULL: there are none
  * @tests:	see scratch.c
@@ -252,6 +254,7 @@ int hubgroup_sync(struct group *g, char *reason);
 bool hubgroup_mend(struct group *g, char *reason);
 struct segment *hubgroup_last(const struct group *g);
 struct segment *hubgroup_at(const struct group *g, uint64_t id);
+uint64_t hubgroup_latest(const struct group *g);
 bool hubgroup_state(const struct group *g, uint64_t id, struct replay *r);
 
 /* point.c */
@@ -261,7 +264,7 @@ void point_position(const struct group *g, uint64_t id, uint64_t *incarnation, u
 bool point_of(const struct group *g, uint64_t incarnation, uint64_t seq, uint64_t *id, char *reason);
 
 /* view.c, for folding */
-uint64_t view_oldest(const struct group *g);
+bool views_keep(const struct group *g, size_t gone, uint64_t to);
 
 /* marks.c */
 void marks_note(const struct group *g, uint32_t from);
@@ -302,6 +305,7 @@ bool fold_can(const struct group *g);
 bool forks_remove(struct group *g);
 void forks_open(struct group *g);
 void forks_close(struct group *g);
+bool fork_may_begin(const struct group *g, uint64_t id);
 int fork_begin(struct group *g, const struct failover *to, uint64_t id, char *reason);
 void fork_end(struct group *g, uint64_t start);
 const struct fork *fork_find(const struct group *g, uint64_t incarnation, uint64_t seq);

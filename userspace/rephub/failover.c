@@ -152,14 +152,27 @@ bool failover_at_rest(const struct group *g, char *reason)
 
 /* ---- live ---------------------------------------------------------------- */
 
-static uint64_t find_hold(const struct group *g)
+/* The segment in which live's writes begin; their number: there is none yet. */
+static size_t find_segment(const struct group *g)
 {
 	size_t i;
 
-	for (i = 0; i < g->nr_segments; i++)
-		if (g->segment[i]->start == g->failover.start)
-			return g->segment[i]->branch ? g->segment[i]->from : g->segment[i]->first_id;
-	return UINT64_MAX;
+	for (i = 0; i < g->nr_segments && g->segment[i]->start != g->failover.start; i++)
+		;
+	return i;
+}
+
+/* The last place that both live and what a rollback returns to go on from. */
+static uint64_t find_hold(const struct group *g)
+{
+	const size_t i = find_segment(g);
+	const struct segment *s = g->segment[i];
+	uint64_t hold;
+
+	if (!i || !s->branch)
+		return s->first_id;
+	hold = lineage_common(g->segment, g->nr_segments, lineage_last(g->segment, i, s->first_id), s->from);
+	return hold == UINT64_MAX ? 0 : hold;
 }
 
 /* The segment in which live's writes begin. */
@@ -206,7 +219,7 @@ static int open_live(struct group *g, char *reason)
 		snprintf(reason, HUB_REASON_MAX, "the journal was damaged, and live may lack what was durable");
 		return EIO;
 	}
-	if (find_hold(g) == UINT64_MAX)
+	if (find_segment(g) == g->nr_segments)
 		err = begin_segment(g, reason);
 	if (err)
 		return err;
@@ -299,8 +312,8 @@ static int choose_point(const struct group *g, const struct hub_order *o, uint64
 {
 	if (!point_find(g, o->point, id, reason))
 		return ENOENT;
-	if (g->folding && *id <= g->floor) {
-		snprintf(reason, HUB_REASON_MAX, "that point is just being folded: try again");
+	if (g->folding && (*id <= g->floor || !fork_may_begin(g, *id))) {
+		snprintf(reason, HUB_REASON_MAX, "that point is just being folded, or what comes before it: try again");
 		return EAGAIN;
 	}
 	if (o->planned && !drained(g, o->point, *id)) {

@@ -95,12 +95,12 @@ struct portion {
 /* There are two segments at least. The group is locked, or not yet in use. */
 static struct portion choose_portion(const struct group *g)
 {
-	const struct segment *s = g->segment[0], *last = hubgroup_last(g);
+	const struct segment *s = g->segment[0];
 	struct portion p = { s, s->nr_records, 1, NULL };
 	struct lineage l;
 	uint64_t from, to = 0;
 
-	lineage_begin(&l, g->segment, g->nr_segments, last->first_id + last->nr_records);
+	lineage_begin_last(&l, g->segment, g->nr_segments);
 	while (lineage_next(&l, &from, &to))
 		;
 	if (!l.lost && l.branch && to >= s->first_id && to <= s->first_id + s->nr_records) {
@@ -293,13 +293,15 @@ bool fold_finish(struct group *g, char *error)
 	return true;
 }
 
-/* Is there nothing in the way of folding the first segment? The group is locked. */
+/* Is there nothing in the way of folding the first segment? There is another one. The group is locked. */
 static bool is_free(const struct group *g)
 {
 	const struct segment *s = g->segment[0];
+	const struct portion p = choose_portion(g);
+	const uint64_t to = s->first_id + p.nr;
 
 	return !*g->trouble && s->sealed && s->end <= g->durable.offset && s->first_id + s->nr_records < g->hold &&
-	       view_oldest(g) >= s->first_id + choose_portion(g).nr;
+	       lineage_keeps(g->segment, g->nr_segments, hubgroup_latest(g), p.gone, to) && views_keep(g, p.gone, to);
 }
 
 /* Is the last segment the only one, and large enough to be ended for want of room? */
@@ -320,7 +322,7 @@ bool fold_can(const struct group *g)
 		return true;
 	if (g->half && now_ns(CLOCK_MONOTONIC) < g->fold_next)
 		return false;
-	return g->nr_segments < 2 ? is_lone(g) && !*g->trouble && g->hold == UINT64_MAX && view_oldest(g) == UINT64_MAX : is_free(g);
+	return g->nr_segments < 2 ? is_lone(g) && !*g->trouble && g->hold == UINT64_MAX && LIST_EMPTY(&g->views) : is_free(g);
 }
 
 /* Is the first segment to be folded? The group is locked. */
@@ -330,7 +332,7 @@ static bool due(struct group *g)
 	const struct hub_retention keep = retention_of(g);
 	uint64_t ns = now_ns(CLOCK_REALTIME), ended;
 
-	if (g->nr_segments < 2 || g->folding || !is_free(g))
+	if (g->nr_segments < 2 || g->folding || g->stopping || !is_free(g))
 		return false;
 	if (g->half)
 		return now_ns(CLOCK_MONOTONIC) >= g->fold_next;

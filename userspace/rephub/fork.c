@@ -3,8 +3,9 @@
  * Forks: for each fail-over, what has changed since its point, by whomever.
  *
  * The disk of the side that was failed over from is the volume at the end of what that
- * side sent.  It differs from the volume as it is now in what came behind the point,
- * abandoned or not.  While the journal has that, the journal says so (changed.c); before a
+ * side sent.  It differs from the volume as it is now in what came behind the point, or
+ * where that was abandoned already behind the last place that both go on from, abandoned
+ * or not.  While the journal has that, the journal says so (changed.c); before a
  * segment of it is folded, its ranges go to a file that stays, so that the disk can be
  * brought up to date whenever that host is back (Documentation/segments.md).
  */
@@ -409,6 +410,39 @@ void forks_close(struct group *g)
 
 /* ---- fail-overs ---------------------------------------------------------- */
 
+/* Since where does a volume differ, for a disk of the log's end, if the log goes on from a point? UINT64_MAX: that is gone. */
+static uint64_t parting(const struct group *g, uint64_t id)
+{
+	return lineage_common(g->segment, g->nr_segments, hubgroup_latest(g), id);
+}
+
+/* Does a fork leave something out that lies behind a place? One whose point is in the journal no more does not. */
+static bool begins_behind(const struct group *g, const struct fork *f, uint64_t id)
+{
+	char why[HUB_REASON_MAX];
+	uint64_t at;
+
+	return !f->gone && point_of(g, f->point_incarnation, f->point_seq, &at, why) && at > id;
+}
+
+/**
+ * fork_may_begin - can a fail-over be noted now?
+ * @g: the group, locked
+ * @id: its point
+ *
+ * Return: false while forks that are there are to be changed, and the folding thread writes them.
+ */
+bool fork_may_begin(const struct group *g, uint64_t id)
+{
+	const struct fork *f;
+
+	if (g->folding)
+		SLIST_FOREACH(f, &g->forks, link)
+			if (begins_behind(g, f, parting(g, id)))
+				return false;
+	return true;
+}
+
 /* Where the first frame with a record behind the point lies in the log. */
 static uint64_t offset_behind(const struct group *g, uint64_t id)
 {
@@ -417,34 +451,65 @@ static uint64_t offset_behind(const struct group *g, uint64_t id)
 	return id - s->first_id < s->nr_records ? s->frame[s->record[id - s->first_id].frame].offset : s->end;
 }
 
+static int save(const struct group *g, const struct fork *f)
+{
+	size_t size;
+	uint8_t *b = encode(g, f, &size);
+	int err = b ? write_file(g, f, b, size) : ENOMEM;
+
+	free(b);
+	return err;
+}
+
+/* All behind a place has changed. */
+static void begin_at(const struct group *g, struct fork *f, uint64_t id)
+{
+	uint64_t time;
+
+	f->offset = offset_behind(g, id);
+	point_position(g, id, &f->point_incarnation, &f->point_seq, &time);
+}
+
 /**
  * fork_begin - a fail-over is about to be noted
- * @g: the group, locked; all of its log is durable
+ * @g: the group, locked; all of its log is durable, and fork_may_begin()
  * @to: what will be noted
  * @id: so many records come before the point
  * @reason: HUB_REASON_MAX bytes
+ *
+ * Where the log's end did not go on from the point itself, all counts behind the place where the two part. Older forks that begin
+ * behind that place begin there from now on; nothing of that can have been folded. If the fail-over is rolled back they tell too much.
  *
  * Return: 0 or a positive errno.
  */
 int fork_begin(struct group *g, const struct failover *to, uint64_t id, char *reason)
 {
-	struct fork *f = calloc(1, sizeof(*f)), *oldest = NULL;
+	struct fork *f = calloc(1, sizeof(*f)), *other, *oldest = NULL;
+	const uint64_t at = parting(g, id);
 	unsigned int nr = 0;
-	uint8_t *b = NULL;
-	size_t size;
-	int err = ENOMEM;
+	int err = f ? 0 : ENOMEM;
 
-	if (f) {
-		*f = (struct fork){
-			.generation = g->generation + 1, .start = to->start, .offset = offset_behind(g, id),
-			.incarnation = g->now.incarnation, .seq = g->now.seq,
-			.point_incarnation = to->incarnation, .point_seq = to->seq,
-		};
-		b = encode(g, f, &size);
+	SLIST_FOREACH(other, &g->forks, link) {
+		if (!err && at == UINT64_MAX) {
+			other->gone = true;
+			remove_file(g, other);
+		} else if (!err && begins_behind(g, other, at)) {
+			begin_at(g, other, at);
+			err = save(g, other);
+		}
 	}
-	if (b)
-		err = write_file(g, f, b, size);
-	free(b);
+	/* Nobody knows in what the log's end differs: a host compares. */
+	if (!err && at == UINT64_MAX) {
+		free(f);
+		return 0;
+	}
+	if (!err) {
+		*f = (struct fork){
+			.generation = g->generation + 1, .start = to->start, .incarnation = g->now.incarnation, .seq = g->now.seq,
+		};
+		begin_at(g, f, at);
+		err = save(g, f);
+	}
 	if (err) {
 		snprintf(reason, HUB_REASON_MAX, "it cannot be noted from where on things change: %s", strerror(err));
 		free(f);

@@ -133,6 +133,17 @@ struct segment *hubgroup_at(const struct group *g, uint64_t id)
 	return g->segment[segment_index(g->segment, g->nr_segments, id)];
 }
 
+/**
+ * hubgroup_latest - the latest point that is durable
+ * @g: the group, locked
+ *
+ * Return: so many records come before it; UINT64_MAX if it is gone.
+ */
+uint64_t hubgroup_latest(const struct group *g)
+{
+	return lineage_last(g->segment, g->nr_segments, g->durable.id);
+}
+
 /* For one more. */
 static bool make_room(struct group *g)
 {
@@ -911,7 +922,7 @@ bool hubgroup_state(const struct group *g, uint64_t id, struct replay *r)
 {
 	const struct segment *s = hubgroup_at(g, id);
 	const struct log_record *rec;
-	uint64_t from, to;
+	uint64_t from, to = 0;
 	struct lineage l;
 	uint32_t i, k;
 
@@ -919,9 +930,9 @@ bool hubgroup_state(const struct group *g, uint64_t id, struct replay *r)
 		return false;
 	lineage_begin(&l, g->segment, g->nr_segments, id);
 	while (lineage_next(&l, &from, &to))
-		if (to < g->floor)
-			return false;
-	if (l.lost)
+		;
+	/* Of what is folded up to where a branch goes on, the floor is behind that one's beginning: what is in the branch stays. */
+	if (l.lost || (to < g->floor && !(l.branch && g->segment[l.branch]->first_id + 1 == g->floor)))
 		return false;
 	*r = s->begin;
 	/* Names that came since this segment was begun; they are never taken back. */

@@ -60,7 +60,7 @@ static void fill(struct hub_group_info *info, const struct group *g)
 	info->incarnation = g->durable.incarnation;
 	info->seq = g->durable.seq;
 	point_position(g, g->floor, &info->oldest_incarnation, &info->oldest_seq, &info->oldest_time);
-	point_position(g, g->durable.id, &incarnation, &seq, &info->newest_time);
+	point_position(g, hubgroup_latest(g), &incarnation, &seq, &info->newest_time);
 	for (i = 0; i < g->nr_segments; i++) {
 		s = g->segment[i];
 		info->journal_bytes += segment_size(s);
@@ -130,7 +130,7 @@ bool hub_volumes(struct hub *hub, const char *group,
 
 	if (ok) {
 		pthread_mutex_lock(&g->lock);
-		ok = !g->forgotten && hubgroup_state(g, g->durable.id, r);
+		ok = !g->forgotten && hubgroup_state(g, hubgroup_latest(g), r);
 		for (i = 0; ok && i < r->nr; i++)
 			verify_info(g, i, &verify[i]);
 		pthread_mutex_unlock(&g->lock);

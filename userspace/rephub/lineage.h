@@ -12,7 +12,7 @@
  * @at:		where that is
  * @end:	all ranges were given
  * @lost:	what is before is gone
- * @branch:	the segment with which the range before this one, in the order of the walk, begins; 0: none
+ * @branch:	at the end of the walk: the segment that goes on from within the last range; 0: none, the point itself is there
  */
 struct lineage {
 	struct segment *const *segment;
@@ -24,6 +24,10 @@ struct lineage {
 
 size_t segment_index(struct segment *const *segment, size_t nr, uint64_t id);
 void lineage_begin(struct lineage *l, struct segment *const *segment, size_t nr, uint64_t id);
+void lineage_begin_last(struct lineage *l, struct segment *const *segment, size_t nr);
 bool lineage_next(struct lineage *l, uint64_t *from, uint64_t *to);
+uint64_t lineage_last(struct segment *const *segment, size_t nr, uint64_t id);
+bool lineage_keeps(struct segment *const *segment, size_t nr, uint64_t id, size_t gone, uint64_t to);
+uint64_t lineage_common(struct segment *const *segment, size_t nr, uint64_t a, uint64_t b);
 
 #endif /* REPHUB_LINEAGE_H */

@@ -209,7 +209,7 @@ bool point_find(const struct group *g, const char *point, uint64_t *id, char *re
 		first[colon - point] = '\0';
 	}
 	if (!strcmp(point, "latest")) {
-		*id = g->durable.id;
+		*id = hubgroup_latest(g);
 		ok = true;
 	} else if (number(point, &seq) || (colon && incarnation_of(first, &incarnation) && number(colon + 1, &seq))) {
 		ok = find_position(g, incarnation, seq, id, reason);

@@ -21,29 +21,34 @@
 
 #include "view.h"
 
-/**
- * view_oldest - the earliest point up to which a view goes straight on from the base
- * @g: the group, locked
- *
- * Return: its id, UINT64_MAX if there is no view.
- */
-uint64_t view_oldest(const struct group *g)
+/* Where the last segment that a view holds is among the group's; their number: it is gone. The group is locked. */
+static size_t place_of_last(const struct hub_view *v)
 {
-	uint64_t oldest = UINT64_MAX, from, to = 0;
-	const struct hub_view *v;
-	struct lineage l;
+	const struct group *g = v->group;
+	size_t i = g->nr_segments;
 
-	LIST_FOREACH(v, &g->views, link) {
+	while (i-- > 0)
+		if (g->segment[i] == v->segment[v->nr_segments - 1])
+			return i;
+	return g->nr_segments;
+}
+
+/**
+ * views_keep - are the points of all views still there when the oldest records are in the base?
+ * @g: the group, locked
+ * @gone: see lineage_keeps()
+ * @to: see lineage_keeps()
+ */
+bool views_keep(const struct group *g, size_t gone, uint64_t to)
+{
+	const struct hub_view *v;
+
+	LIST_FOREACH(v, &g->views, link)
+		/* What was rolled back is none of the group's any more, and who knows to where in the base its view looks. */
 		/* cppcheck-suppress uninitvar ; the macro sets it */
-		lineage_begin(&l, g->segment, g->nr_segments, v->id);
-		while (lineage_next(&l, &from, &to))
-			;
-		if (l.lost)
-			to = 0;
-		if (to < oldest)
-			oldest = to;
-	}
-	return oldest;
+		if (place_of_last(v) == g->nr_segments || !lineage_keeps(g->segment, g->nr_segments, v->id, gone, to))
+			return false;
+	return true;
 }
 
 /* Those of the group, from one on, that a point needs. The group is locked. */
@@ -130,7 +135,7 @@ static void view_free(struct hub_view *v)
 static bool choose(struct hub_view *v, const char *point, char *reason)
 {
 	struct group *g = v->group;
-	bool found = false;
+	bool found = false, latest;
 	struct replay *r;
 	const char *why;
 	unsigned int i;
@@ -144,8 +149,9 @@ static bool choose(struct hub_view *v, const char *point, char *reason)
 		return false;
 	}
 	point_position(g, v->id, &v->incarnation, &v->seq, &v->time);
-	v->through_incarnation = v->id == g->durable.id ? g->durable.incarnation : v->incarnation;
-	v->through_seq = v->id == g->durable.id ? g->durable.seq : v->seq;
+	latest = v->id == hubgroup_latest(g);
+	v->through_incarnation = latest ? g->durable.incarnation : v->incarnation;
+	v->through_seq = latest ? g->durable.seq : v->seq;
 	for (i = 0; i < r->nr && strcmp(r->volume[i].name, v->volume); i++)
 		;
 	why = i < r->nr ? replay_state(&r->volume[i]) : NULL;
@@ -242,18 +248,6 @@ struct hub_view *hub_view_open(struct hub *hub, const char *group, const char *v
 	return g ? view_open(g, volume, point, false, reason) : NULL;
 }
 
-/* Where the last segment that a view holds is among the group's; their number: it is gone. The group is locked. */
-static size_t place_of_last(const struct hub_view *v)
-{
-	const struct group *g = v->group;
-	size_t i = g->nr_segments;
-
-	while (i-- > 0)
-		if (g->segment[i] == v->segment[v->nr_segments - 1])
-			return i;
-	return g->nr_segments;
-}
-
 /**
  * view_advance - see the volume as it was at a later point
  * @v: the view; nobody reads it meanwhile
@@ -281,7 +275,9 @@ bool view_advance(struct hub_view *v, const char *point, char *reason)
 	i = ok ? place_of_last(v) : 0;
 	if (ok) {
 		lineage_begin(&l, g->segment, g->nr_segments, to.id);
-		ok = i < g->nr_segments && (to.id == v->id || (lineage_next(&l, &from, &end) && from <= v->id)) &&
+		/* Where a branch begins, its id is that of what was abandoned there, which is what the view has. */
+		ok = i < g->nr_segments && (to.id == v->id || (lineage_next(&l, &from, &end) &&
+							      (from < v->id || (from == v->id && !l.branch)))) &&
 		     hold_segments(v, i + 1, to.id);
 	}
 	if (ok) {
