@@ -362,9 +362,9 @@ static int fail_over(struct group *g, const struct hub_order *o, char *reason)
 		fork_end(g, f.start);
 		return err;
 	}
-	/* Whatever becomes of live now, the point is kept, and there is a way back. */
+	/* Whatever becomes of live now, there is a way back; all is kept, until it is known what that needs. */
 	g->before = g->now;
-	g->hold = id;
+	g->hold = 0;
 	hub_step(g->hub, "the generation is raised");
 	hub_say(g->hub, LOG_NOTICE, "group %s: failed over to %016" PRIx64 ":%" PRIu64 ", generation %" PRIu64, g->name,
 		f.incarnation, f.seq, g->generation);
