@@ -492,6 +492,7 @@ int fork_begin(struct group *g, const struct failover *to, uint64_t id, char *re
 	SLIST_FOREACH(other, &g->forks, link) {
 		if (!err && at == UINT64_MAX) {
 			other->gone = true;
+			/* cppcheck-suppress uninitvar ; the macro sets it */
 			remove_file(g, other);
 		} else if (!err && begins_behind(g, other, at)) {
 			begin_at(g, other, at);
