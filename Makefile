@@ -284,7 +284,7 @@ install: repagentd repagent-reader repctl rephub rephubctl $(if $(filter $(runni
 	$(if $(DESTDIR),,@$(tell_system))
 ifneq ($(filter $(running),$(KERNELS)),)
 	@for module in $(BUILD)/modules/$(running)/*.ko; do \
-		! compgen -G "$(DESTDIR)/lib/modules/$(running)/updates/dkms/$${module##*/}*" > /dev/null || continue; \
+		! ls $(DESTDIR)/lib/modules/$(running)/updates/dkms/$${module##*/}* > /dev/null 2>&1 || continue; \
 		echo "install $(DESTDIR)/lib/modules/$(running)/updates/$${module##*/}"; \
 		install -D -m 644 -t $(DESTDIR)/lib/modules/$(running)/updates $$module || exit; \
 	done

@@ -359,7 +359,7 @@ static int run_shutdown(int argc, char **argv)
 	struct client c;
 	struct conf conf;
 	uint64_t record;
-	int nr, status;
+	int nr, status, r;
 
 	if (next_option(argc, argv, ":", deactivate_options + 2, &status) != -1)
 		return status;
@@ -383,9 +383,11 @@ static int run_shutdown(int argc, char **argv)
 	record = json_object_get_uint64(json_object_object_get(result, "shutdown"));
 	json_object_put(result);
 	/* It hangs up when it ends, which is when all was sent, or its time is up. */
-	while (client_event(&c, SHUTDOWN_MS, &event, error) > 0)
+	while ((r = client_event(&c, SHUTDOWN_MS, &event, error)) > 0)
 		json_object_put(event);
 	client_close(&c);
+	if (!r)
+		return fail("the daemon of group %s has not ended yet\nType: repctl status %s", group, group);
 	if (!record)
 		return fail("the daemon has ended, but group %s did not stream: the hub does not know", group);
 	remark("group %s: the record SHUTDOWN has the number %" PRIu64 ", and the daemon has ended. If the hub has it: rephubctl failover %s --at latest --planned\n"
