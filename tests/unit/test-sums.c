@@ -244,6 +244,30 @@ static void test_sums_of_torn(void **state)
 	hub_sums_close(s);
 }
 
+static void count_wanted(void *data, const struct hub_volume_info *v)
+{
+	unsigned int *nr = data;
+
+	*nr += !strcmp(v->verify.state, "wanted");
+}
+
+/* To compare all of a group is to compare what has an image by then, be all of it within a resync now. */
+static void test_wanted_of_torn(void **state)
+{
+	char reason[HUB_REASON_MAX];
+	unsigned int v, nr = 0;
+
+	(void)state;
+	sim_start(&a);
+	sim_begin(&a, false);
+	for (v = 0; v < SIM_VOLUMES; v++)
+		assert_true(sim_add(&a, REPAGENT_REC_RESYNC_BEGIN, v, 0, SIM_SECTORS));
+	assert_int_equal(sim_send(&a), 0);
+	assert_int_equal(hub_verify(hub, "vm0", NULL, false, 0, reason), 0);
+	assert_true(hub_volumes(hub, "vm0", count_wanted, &nr));
+	assert_int_equal(nr, SIM_VOLUMES);
+}
+
 /* ---- the agent ----------------------------------------------------------- */
 
 static struct bench b;
@@ -737,6 +761,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_sums_of_positions, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_sums_refused, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_sums_of_torn, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_wanted_of_torn, setup, teardown),
 		cmocka_unit_test(test_identical),
 		cmocka_unit_test(test_large),
 		cmocka_unit_test(test_back_and_forth),

@@ -339,12 +339,12 @@ void verify_info(const struct group *g, unsigned int i, struct hub_verify_info *
  * hub_verify - have volumes compared with their source, or no longer
  * @hub: the hub
  * @group: name of the group
- * @volume: name of the volume; NULL: all that are whole
+ * @volume: name of the volume; NULL: all that have an image; one that is in its resync has to wait for the end of that
  * @stop: no longer
  * @rate: bytes a second; 0: no limit
  * @reason: HUB_REASON_MAX bytes for why not
  *
- * Return: 0; ENOENT: there is no such group; EINVAL: no such volume, or none that is whole.
+ * Return: 0; ENOENT: there is no such group; EINVAL: no such volume, or none that has an image.
  */
 int hub_verify(struct hub *hub, const char *group, const char *volume, bool stop, uint64_t rate, char *reason)
 {
@@ -365,7 +365,7 @@ int hub_verify(struct hub *hub, const char *group, const char *volume, bool stop
 			touched(g->verify, i, true);
 			tell_end(g, w, g->now.volume[i].name);
 		} else if (!stop) {
-			if (g->now.volume[i].removed || (!volume && g->now.volume[i].state != VOLUME_GOOD))
+			if (g->now.volume[i].removed || (!volume && g->now.volume[i].state == VOLUME_NAMED))
 				continue;
 			want(g, i, rate);
 		}
