@@ -792,6 +792,22 @@ start_daemon() { # [ARGUMENT...]: $GROUP to $HUB_URI
 	defer end_process $DAEMON
 }
 
+exits() { # STATUS COMMAND...: what it prints is left for says
+	local expected=$1 status
+	shift
+	"$@" > "$TMP/out" 2>&1
+	status=$?
+	[ "$status" != "$expected" ] || return 0
+	note "status $status, not $expected"
+	sed "s/^/# /" "$TMP/out"
+	return 1
+}
+says() { # PATTERN: in what that command printed
+	! grep -qE -- "$1" "$TMP/out" || return 0
+	sed "s/^/# /" "$TMP/out"
+	return 1
+}
+
 daemon_says() { # PATTERN: in its log
 	grep -qE "$1" "$TMP/daemon.log"
 }

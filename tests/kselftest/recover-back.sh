@@ -23,26 +23,6 @@ ctl() {
 quietly() {
 	"$@" > "$TMP/ctl.out"
 }
-exits() { # STATUS ARGUMENT...: of repctl
-	local expected=$1 status line
-	shift
-	repctl "$@" > "$TMP/out" 2>&1
-	status=$?
-	[ "$status" != "$expected" ] || return 0
-	note "status $status, not $expected"
-	while IFS= read -r line; do
-		note "$line"
-	done < "$TMP/out"
-	return 1
-}
-says() { # PATTERN, of [[ =~ ]]
-	local line
-	[[ ! $(< "$TMP/out") =~ $1 ]] || return 0
-	while IFS= read -r line; do
-		note "$line"
-	done < "$TMP/out"
-	return 1
-}
 put() { # DEVICE MIB COUNT: random bytes
 	dd if=/dev/urandom of="$1" bs=1M seek="$2" count="$3" oflag=direct conv=notrunc status=none || die "$1 cannot be written"
 }
@@ -85,7 +65,7 @@ create
 start_hub rephub
 agent
 must_wait_for 600 is_synced "$NAME"
-check "of a source there is nothing to bring back" exits 1 fail-back "$GROUP"
+check "of a source there is nothing to bring back" exits 1 repctl fail-back "$GROUP"
 check "... and it says so" says 'those that count'
 
 # --- The disaster: 4 MiB came behind the point, 3 MiB are still in the ring, 9 MiB found no room there.
@@ -101,7 +81,7 @@ check "some of it never came to the hub" status_is "$NAME" capture=track
 check "a fail-over to a point before the latest" quietly ctl failover "$GROUP" --at before
 kill -CONT "$DAEMON"
 check "the old side is fenced" wait_for 30 daemon_says 'fenced by generation 2'
-check "what may be rolled back is not taken" exits 1 fail-back "$GROUP"
+check "what may be rolled back is not taken" exits 1 repctl fail-back "$GROUP"
 check "... and it says what to type" says 'rephubctl commit'
 check "it is committed" quietly ctl commit "$GROUP"
 
@@ -117,11 +97,11 @@ sync "$(dev "$LIVE")"
 
 # --- The disk is brought up to date, and that is killed.
 exec 9< "$DEV"
-check "a disk that is in use is not overwritten" exits 1 fail-back "$GROUP"
+check "a disk that is in use is not overwritten" exits 1 repctl fail-back "$GROUP"
 check "... and it says so" says 'in use'
 exec 9<&-
-check "another volume is not known" exits 1 fail-back "$GROUP" --volume v1
-check "not while the VM can write there" exits 1 fail-back "$GROUP" --finish
+check "another volume is not known" exits 1 repctl fail-back "$GROUP" --volume v1
+check "not while the VM can write there" exits 1 repctl fail-back "$GROUP" --finish
 check "... and it says who can" says 'live is open'
 killed=0
 before=$(sectors_written "$ORIGIN")
@@ -131,11 +111,11 @@ for ((i = 0; i < KILLS; i++)); do
 	must_wait_for 300 written_past $((written + (1 + RANDOM % PIECE) * 2048))
 	! is_alive "${WRITERS[back]}" || ((++killed))
 	end_process "${WRITERS[back]}"
-	[ $i != 0 ] || check "half of a disk does not rejoin" exits 1 rejoin "$GROUP" 2
+	[ $i != 0 ] || check "half of a disk does not rejoin" exits 1 repctl rejoin "$GROUP" 2
 	[ $i != 0 ] || check "... and it says so" says 'not yet what the hub has'
 done
 check "it was killed on the way" test $killed -ge 1
-check "it goes on" exits 0 fail-back "$GROUP"
+check "it goes on" exits 0 repctl fail-back "$GROUP"
 check "... and has less to do" test "$(copied)" -lt $(((CHANGES + 4 + 12) << 20))
 note "$(copied) bytes after $killed kills"
 moved=$((($(sectors_written "$ORIGIN") - before) * 512))
@@ -146,7 +126,7 @@ note "$moved bytes in all"
 # --- What changes while it goes on.
 put "$(dev "$LIVE")" 60 2
 sync "$(dev "$LIVE")"
-check "once more" exits 0 fail-back "$GROUP"
+check "once more" exits 0 repctl fail-back "$GROUP"
 check "... and nothing moves but what has changed since" test "$(copied)" -le $(((2 << 20) * 11 / 10))
 note "$(copied) bytes of $((2 << 20))"
 put "$(dev "$LIVE")" 70 1
@@ -155,23 +135,23 @@ kill -TERM "$DAEMON"
 wait "$DAEMON"
 dm remove --retry "$LIVE" || die "the device of the VM cannot be removed"
 DAEMON=$SOURCE
-check "the last pass" exits 0 fail-back "$GROUP" --finish
+check "the last pass" exits 0 repctl fail-back "$GROUP" --finish
 check "... says where the disk is" says 'byte for byte what the hub has at'
 check "every byte is equal" same_as_hub
-check "once more there is nothing to copy" exits 0 fail-back "$GROUP" --finish --compare
+check "once more there is nothing to copy" exits 0 repctl fail-back "$GROUP" --finish --compare
 check "... by sums of all of it" test "$(copied)" = 0
 
 # --- Home.
 kill -TERM "$SOURCE"
 wait "$SOURCE"
-check "the group's life here ends" exits 0 deactivate "$GROUP" --force
+check "the group's life here ends" exits 0 repctl deactivate "$GROUP" --force
 check "... wholly" test ! -e "/sys/class/repagent/$GROUP"
 HUB_URI=$HUB_TAP
 create
 : > "$TMP/daemon.log"
 agent
 must_wait_for 30 daemon_says 'fenced by generation 2'
-check "this host is the source again" exits 0 rejoin "$GROUP" 2
+check "this host is the source again" exits 0 repctl rejoin "$GROUP" 2
 check "it is in step" wait_for 120 is_home
 check_not "... and not all was read again" daemon_says 'read again'
 check "every byte is equal" same_as_hub

@@ -27,26 +27,6 @@ defer remove_dm "$NAME-hub"
 defer remove_dm "$NAME"
 defer eval "echo $(< $THROTTLE) > $THROTTLE"
 
-exits() { # STATUS ARGUMENT...: of repctl
-	local expected=$1 status line
-	shift
-	repctl "$@" > "$TMP/out" 2>&1
-	status=$?
-	[ "$status" != "$expected" ] || return 0
-	note "status $status, not $expected"
-	while IFS= read -r line; do
-		note "$line"
-	done < "$TMP/out"
-	return 1
-}
-says() { # PATTERN, of [[ =~ ]]
-	local line
-	[[ ! $(< "$TMP/out") =~ $1 ]] || return 0
-	while IFS= read -r line; do
-		note "$line"
-	done < "$TMP/out"
-	return 1
-}
 table_is() { # PATTERN
 	# shellcheck disable=SC2053 # a pattern is meant
 	[[ $(dmsetup table "$NAME") == $1 ]]
@@ -81,39 +61,39 @@ no_node() {
 }
 
 # --- The device.
-check "a size is needed" exits 2 recover "$GROUP" v0
+check "a size is needed" exits 2 repctl recover "$GROUP" v0
 check "... and said to be" says 'expected the size'
-check "a size that is none" exits 2 recover "$GROUP" v0 20Q
-check "a name that is none" exits 2 recover "$GROUP" v0 20M --name a/b
-check "a device is needed" exits 2 take-home "$GROUP" v0
-check "one thing at a time" exits 2 take-home "$GROUP" v0 --finish --abort
-check "nothing is there yet" exits 1 take-home "$GROUP" v0 --abort
+check "a size that is none" exits 2 repctl recover "$GROUP" v0 20Q
+check "a name that is none" exits 2 repctl recover "$GROUP" v0 20M --name a/b
+check "a device is needed" exits 2 repctl take-home "$GROUP" v0
+check "one thing at a time" exits 2 repctl take-home "$GROUP" v0 --finish --abort
+check "nothing is there yet" exits 1 repctl take-home "$GROUP" v0 --abort
 hub_image v0 $MIB
 start_hub nbdkit
-check "the hub's disk becomes a device" exits 0 recover "$GROUP" v0 ${MIB}M --ring 8
+check "the hub's disk becomes a device" exits 0 repctl recover "$GROUP" v0 ${MIB}M --ring 8
 check "... and the daemon is named" says "systemctl start repagent-recover@$GROUP"
-check "once more changes nothing" exits 0 recover "$GROUP" v0 ${MIB}M
-check "another size is refused" exits 1 recover "$GROUP" v0 ${MIB}G
-check "status tells that nobody answers" exits 3 status "$GROUP"
+check "once more changes nothing" exits 0 repctl recover "$GROUP" v0 ${MIB}M
+check "another size is refused" exits 1 repctl recover "$GROUP" v0 ${MIB}G
+check "status tells that nobody answers" exits 3 repctl status "$GROUP"
 check "... by a word" says 'NONE .* at the hub'
-check "it is removed" exits 0 unrecover "$GROUP" v0
+check "it is removed" exits 0 repctl unrecover "$GROUP" v0
 check "... without a rest" wait_for 10 no_node
 repctl recover "$GROUP" v0 ${MIB}M --ring 8 > "$TMP/out" || die "no device"
 make_origin SMALL loop $((MIB / 2))
 make_origin LOCAL loop $MIB
-check "without a daemon nothing begins" exits 1 take-home "$GROUP" v0 "$LOCAL"
+check "without a daemon nothing begins" exits 1 repctl take-home "$GROUP" v0 "$LOCAL"
 check "... and it is named" says "systemctl start repagent-recover@$GROUP"
 start_recover
 daemon_there() {
-	exits 0 status "$GROUP"
+	exits 0 repctl status "$GROUP"
 }
 must_wait_for 10 daemon_there
 
 # --- Devices that cannot be it.
-check "a device that is too small" exits 1 take-home "$GROUP" v0 "$SMALL"
+check "a device that is too small" exits 1 repctl take-home "$GROUP" v0 "$SMALL"
 check "... is told from how much it should have" says "$((MIB << 20)) .*or more"
 create_dm "$PREFIX-user" "0 2048 linear $LOCAL 0"
-check "a device that is in use" exits 1 take-home "$GROUP" v0 "$LOCAL"
+check "a device that is in use" exits 1 repctl take-home "$GROUP" v0 "$LOCAL"
 check "... and by what" says "/dev/mapper/$PREFIX-user lies on it"
 remove_dm "$PREFIX-user"
 
@@ -121,15 +101,15 @@ remove_dm "$PREFIX-user"
 start_writer load remember --threads 2 --no-discard --seed "$SEED" --progress "$TMP/progress" "$DEV"
 create_dm "$PREFIX-bad" "0 $(((MIB - 1) * 2048)) linear $LOCAL 0
 $(((MIB - 1) * 2048)) 2048 error" # what is copied last
-check "a device that fails" exits 1 take-home "$GROUP" v0 "$(dev "$PREFIX-bad")"
+check "a device that fails" exits 1 repctl take-home "$GROUP" v0 "$(dev "$PREFIX-bad")"
 check "... is named" says "$PREFIX-bad failed"
 HUB_DEV=$(readlink -f "$(dev "$NAME-hub")")
 [ -L "$(dev "$NAME-hub")" ] || HUB_DEV=dm-$(($(stat -c 0x%T "$(dev "$NAME-hub")")))
 check "the hub alone is the disk" lies_on "$HUB_DEV"
 check "the load goes on" load_goes_on
-check "it begins where nobody watches" exits 0 take-home "$GROUP" v0 "$(dev "$PREFIX-bad")" --no-wait
+check "it begins where nobody watches" exits 0 repctl take-home "$GROUP" v0 "$(dev "$PREFIX-bad")" --no-wait
 must_wait_for 30 came_to_an_end
-check "what waits there is carried out at the hub" exits 1 take-home "$GROUP" v0 --finish
+check "what waits there is carried out at the hub" exits 1 repctl take-home "$GROUP" v0 --finish
 check "... and the load goes on" load_goes_on
 remove_dm "$PREFIX-bad"
 
@@ -137,14 +117,14 @@ remove_dm "$PREFIX-bad"
 echo 5 > $THROTTLE
 # As by a repctl that was killed between its two calls: the device is taken, and nothing goes on.
 dm load "$NAME" --table "0 $((MIB * 2048)) linear $LOCAL 0"
-check "it begins, and is not waited for" exits 0 take-home "$GROUP" v0 "$LOCAL" --no-wait
-check "status tells how far it is" exits 0 status "$GROUP"
+check "it begins, and is not waited for" exits 0 repctl take-home "$GROUP" v0 "$LOCAL" --no-wait
+check "status tells how far it is" exits 0 repctl status "$GROUP"
 check "... in percent" says "% on $LOCAL"
-check "it cannot be removed on its way" exits 1 unrecover "$GROUP" v0
+check "it cannot be removed on its way" exits 1 repctl unrecover "$GROUP" v0
 make_origin OTHER loop $MIB
-check "another device is refused now" exits 1 take-home "$GROUP" v0 "$OTHER"
+check "another device is refused now" exits 1 repctl take-home "$GROUP" v0 "$OTHER"
 must_wait_for 20 copied 3
-check "it goes back" exits 0 take-home "$GROUP" v0 --abort
+check "it goes back" exits 0 repctl take-home "$GROUP" v0 --abort
 check "the hub alone is the disk again" lies_on "$HUB_DEV"
 check "the device is free" is_free "$LOCAL"
 
@@ -156,24 +136,24 @@ check "repctl was killed on the way" table_is "*mirror*"
 before=$(progress)
 echo 100 > $THROTTLE
 exec 9< "$(dev "$NAME-hub")"
-check "the same command goes on" exits 1 take-home "$GROUP" v0 "$LOCAL"
+check "the same command goes on" exits 1 repctl take-home "$GROUP" v0 "$LOCAL"
 exec 9<&-
 check "the load went on meanwhile" gone_on "$before"
 check "the local device alone is the disk" lies_on "$LOCAL"
 check "... but what lay on the hub is in use" says "$NAME-hub is open"
 check "it told how long it would take" says '%, .* to go'
-check "there is no way back" exits 1 take-home "$GROUP" v0 --abort
+check "there is no way back" exits 1 repctl take-home "$GROUP" v0 --abort
 check "... and it says so" says 'the hub lacks what was written since'
-check "the rest is taken away" exits 0 take-home "$GROUP" v0 --finish
+check "the rest is taken away" exits 0 repctl take-home "$GROUP" v0 --finish
 check "nothing of the hub stays" wait_for 20 no_node
 
 # --- The hub is not needed any more.
 kill_daemon
 kill_hub
 check "without daemon and hub the load goes on" load_goes_on
-check "it can be protected again under load" exits 0 protect "$GROUP" v0="$LOCAL" --name "$NAME" --tap "$HUB_URI" --ring 8
+check "it can be protected again under load" exits 0 repctl protect "$GROUP" v0="$LOCAL" --name "$NAME" --tap "$HUB_URI" --ring 8
 check "... and is" table_is "*repagent*"
-check "... and again not" exits 0 unprotect "$GROUP" --live --force
+check "... and again not" exits 0 repctl unprotect "$GROUP" --live --force
 end_writer load TERM
 check "no request failed, and every read was right" test $? -eq 0
 check "the device is the disk" same "$DEV" "$LOCAL"

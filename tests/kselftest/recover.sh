@@ -80,10 +80,13 @@ check "all is carried out when the hub is back" test $? -eq 0
 
 # --- What a flush has made durable is not sent again: it would take back for a while what came behind it.
 must_wait_for 10 is_durable
-die_behind() { # DD-WORD...: a write is answered, and the daemon dies before it has acknowledged it
+put() { # DD-WORD...
+	dd if="$TMP/data" of="$DEV" bs=64k oflag=direct status=none "$@"
+}
+die_behind() { # COMMAND...: what it writes is answered, and the daemon dies before it has acknowledged all of it
 	local i
 	for ((i = 0; i < 20; i++)); do
-		dd if="$TMP/data" of="$DEV" bs=64k oflag=direct status=none "$@" || return 1
+		"$@" || return 1
 		kill_daemon
 		read_status "$NAME"
 		[ "${ST[last]}" = "${ST[acked]}" ] || return 0
@@ -91,7 +94,7 @@ die_behind() { # DD-WORD...: a write is answered, and the daemon dies before it 
 	done
 	return 1
 }
-check "a daemon dies before it has acknowledged what is durable" die_behind count=4 conv=fsync,notrunc
+check "a daemon dies before it has acknowledged what is durable" die_behind put count=4 conv=fsync,notrunc
 kill_hub
 dd if=/dev/zero of="$HUB/v0" bs=1M count=1 conv=notrunc status=none
 restart_hub
@@ -110,18 +113,7 @@ many_durable() {
 }
 must_wait_for 10 is_durable
 head -c 1M /dev/urandom > "$TMP/data"
-many_unacknowledged() {
-	local i
-	for ((i = 0; i < 20; i++)); do
-		many_durable
-		kill_daemon
-		read_status "$NAME"
-		[ "${ST[last]}" = "${ST[acked]}" ] || return 0
-		start_recover
-	done
-	return 1
-}
-check "a daemon dies before it has acknowledged many that are durable" many_unacknowledged
+check "a daemon dies before it has acknowledged many that are durable" die_behind many_durable
 kill_hub
 dd if=/dev/zero of="$HUB/v0" bs=1M count=1 conv=notrunc status=none
 restart_hub
@@ -134,7 +126,7 @@ must_wait_for 10 is_durable
 cp "$HUB/v0" "$TMP/older"
 head -c 1M /dev/urandom > "$TMP/data"
 # A flush comes within a second.
-check "a daemon dies with what was answered and is not durable" die_behind conv=notrunc
+check "a daemon dies with what was answered and is not durable" die_behind put conv=notrunc
 hub_uri=$HUB_URI
 hub_image elsewhere 64
 HUB_URI="nbd+unix:///elsewhere?socket=$HUB_SOCKET"
@@ -158,7 +150,7 @@ check "the daemon stops when asked" test $? -eq 0
 # --- It can be given up, but not while a daemon has it.
 create_recover "$NAME" v0 64
 start_recover
-check "a daemon dies again with what is not durable" die_behind conv=notrunc
+check "a daemon dies again with what is not durable" die_behind put conv=notrunc
 remove_dm "$NAME"
 must_wait_for 10 node
 check "repctl gives it up" repctl unrecover "$GROUP" v0 --forget

@@ -23,26 +23,6 @@ make_origin ORIGIN loop 16
 defer remove_dm "$NAME"
 hub_image disk0 16
 start_hub nbdkit
-exits() { # STATUS COMMAND...
-	local expected=$1 status line
-	shift
-	"$@" > "$TMP/out" 2>&1
-	status=$?
-	[ "$status" != "$expected" ] || return 0
-	note "status $status, not $expected"
-	while IFS= read -r line; do
-		note "$line"
-	done < "$TMP/out"
-	return 1
-}
-says() { # PATTERN
-	local line
-	! grep -qE -- "$1" "$TMP/out" || return 0
-	while IFS= read -r line; do
-		note "$line"
-	done < "$TMP/out"
-	return 1
-}
 target() {
 	dmsetup table "$NAME" | cut -d' ' -f3
 }

@@ -1,5 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <cmocka.h>
 
 #include "hubfixture.h"
 
@@ -57,4 +63,43 @@ void reopen(uint64_t keep)
 {
 	close_hub();
 	open_hub(keep);
+}
+
+/* The agents' group. */
+struct group *vm0(void)
+{
+	return hub_find(hub, "vm0");
+}
+
+/* It is given to who has live, at that point. */
+void failed_over(const char *point)
+{
+	if (hub_failover(hub, "vm0", &(struct hub_order){ .point = point }, why))
+		fail_msg("%s: %s", point, why);
+}
+
+/* The volume's disk of a test; NULL: of live. */
+struct hub_disk *open_disk(const char *test, unsigned int v)
+{
+	char volume[16];
+	struct hub_disk *d;
+
+	snprintf(volume, sizeof(volume), "disk%u", v);
+	d = test ? hub_test_open(hub, test, volume, why) : hub_live_open(hub, "vm0", volume, why);
+	if (!d)
+		fail_msg("%s %s: %s", test ? test : "live", volume, why);
+	return d;
+}
+
+/* All of the volume at that point: SIM_SECTORS. */
+void read_view(const char *point, unsigned int v, void *buf)
+{
+	char volume[16];
+	struct hub_view *view;
+
+	snprintf(volume, sizeof(volume), "disk%u", v);
+	view = hub_view_open(hub, "vm0", volume, point, why);
+	if (!view || hub_view_read(view, 0, buf, SIM_SECTORS * 512, why))
+		fail_msg("%s at %s: %s", volume, point, why);
+	hub_view_close(view);
 }

@@ -16,4 +16,9 @@ void close_hub(void);
 void open_hub(uint64_t keep);
 void reopen(uint64_t keep);
 
+struct group *vm0(void);
+void failed_over(const char *point);
+struct hub_disk *open_disk(const char *test, unsigned int v);
+void read_view(const char *point, unsigned int v, void *buf);
+
 #endif /* HUBFIXTURE_H */

@@ -71,18 +71,6 @@ static const char *point_name(uint64_t seq)
 	return point;
 }
 
-static struct hub_disk *open_disk(const char *test, unsigned int v)
-{
-	char volume[16];
-	struct hub_disk *d;
-
-	snprintf(volume, sizeof(volume), "disk%u", v);
-	d = test ? hub_test_open(hub, test, volume, why) : hub_live_open(hub, "vm0", volume, why);
-	if (!d)
-		fail_msg("%s %s: %s", test ? test : "live", volume, why);
-	return d;
-}
-
 static void differ(const image *want, const char *what)
 {
 	size_t i;
@@ -124,19 +112,10 @@ static void compare(const char *test, const image *want)
 
 static void compare_view(const char *point, const image *want)
 {
-	char volume[16];
-	struct hub_view *view;
 	unsigned int v;
 
-	for (v = 0; v < SIM_VOLUMES; v++) {
-		snprintf(volume, sizeof(volume), "disk%u", v);
-		view = hub_view_open(hub, "vm0", volume, point, why);
-		if (!view)
-			fail_msg("%s at %s: %s", volume, point, why);
-		if (hub_view_read(view, 0, got[v], BYTES, why))
-			fail_msg("%s", why);
-		hub_view_close(view);
-	}
+	for (v = 0; v < SIM_VOLUMES; v++)
+		read_view(point, v, got[v]);
 	differ(want, point);
 }
 
@@ -181,17 +160,6 @@ static void flush_live(void)
 static int fail_over(const char *point)
 {
 	return hub_failover(hub, "vm0", &(struct hub_order){ .point = point }, why);
-}
-
-static void failed_over(const char *point)
-{
-	if (fail_over(point))
-		fail_msg("%s: %s", point, why);
-}
-
-static struct group *vm0(void)
-{
-	return hub_find(hub, "vm0");
 }
 
 /* ---- tests of a fail-over ------------------------------------------------ */

@@ -50,11 +50,6 @@ static int setup(void **state)
 	return 0;
 }
 
-static struct group *vm0(void)
-{
-	return hub_find(hub, "vm0");
-}
-
 static void tell_model(uint64_t incarnation, uint64_t number, unsigned int v, uint64_t sector, uint64_t nr)
 {
 	uint64_t i;
@@ -80,18 +75,6 @@ static void agent_writes(struct simagent *x, unsigned int frames)
 		assert_int_equal(sim_send(x), 0);
 	}
 	assert_int_equal(sim_flush(x), 0);
-}
-
-static struct hub_disk *open_disk(const char *test, unsigned int v)
-{
-	char volume[16];
-	struct hub_disk *d;
-
-	snprintf(volume, sizeof(volume), "disk%u", v);
-	d = test ? hub_test_open(hub, test, volume, why) : hub_live_open(hub, "vm0", volume, why);
-	if (!d)
-		fail_msg("%s %s: %s", test ? test : "live", volume, why);
-	return d;
 }
 
 static void live_writes(unsigned int nr)
@@ -140,18 +123,10 @@ static void differ(unsigned int v, const image *want, const char *what)
 
 static void compare_view(const char *point, const image *want)
 {
-	char volume[16];
-	struct hub_view *view;
 	unsigned int v;
 
 	for (v = 0; v < SIM_VOLUMES; v++) {
-		snprintf(volume, sizeof(volume), "disk%u", v);
-		view = hub_view_open(hub, "vm0", volume, point, why);
-		if (!view)
-			fail_msg("%s at %s: %s", volume, point, why);
-		if (hub_view_read(view, 0, bytes, sizeof(bytes), why))
-			fail_msg("%s at %s: %s", volume, point, why);
-		hub_view_close(view);
+		read_view(point, v, bytes);
 		differ(v, want, point);
 	}
 }
@@ -169,12 +144,6 @@ static void compare_disk(const char *test, const image *want)
 		hub_disk_close(d);
 		differ(v, want, test ? test : "live");
 	}
-}
-
-static void failed_over(const char *point)
-{
-	if (hub_failover(hub, "vm0", &(struct hub_order){ .point = point }, why))
-		fail_msg("%s: %s", point, why);
 }
 
 static void fail_over_and_commit(const struct point *p, unsigned int writes)
