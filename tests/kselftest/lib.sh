@@ -863,9 +863,10 @@ create_recover() { # NAME VOLUME MIB [FEATURE...]
 	create_dm "$1" "0 $(($3 * 2048)) rep-recover $GROUP $2$words"
 }
 
-start_recover() { # the daemon that answers for it from $HUB_URI
+# shellcheck disable=SC2120 # it has no arguments, mostly
+start_recover() { # [ARGUMENT...]: the daemon that answers for it from $HUB_URI
 	daemon_log=("$TMP/daemon.log")
-	repagentd "$GROUP" --recover --tap "$HUB_URI" >> "$TMP/daemon.log" 2>&1 &
+	repagentd "$GROUP" --recover --tap "$HUB_URI" "$@" >> "$TMP/daemon.log" 2>&1 &
 	DAEMON=$!
 	defer end_process $DAEMON
 }

@@ -3,15 +3,19 @@
 #
 # The way back: a fail-over to a point before the latest, with more that never came to the hub; the VM writes over there, and the
 # old disk is brought up to date beside that, by a repctl that is killed again and again. No more moves than has to. Then the VM
-# comes home, and the hub reads nothing again but what was copied. With --long: 20 GiB, of which 1 GiB changes.
+# comes home, and the hub reads nothing again but what was copied. All of it by TLS: the hosts are told apart by their certificates.
+# With --long: 20 GiB, of which 1 GiB changes.
 
 # shellcheck source=tests/kselftest/lib.sh
 . ./lib.sh
+# shellcheck source=tests/kselftest/tls.sh
+. ./tls.sh
 
 plan 34
-for program in rephub rephubctl repctl nbdcopy; do
+for program in rephub rephubctl repctl nbdcopy certtool; do
 	[ -n "$(command -v $program)" ] || ktap_skip_all "no $program"
 done
+PORT=10812
 MIB=88 CHANGES=12 REGION=64 KILLS=3 PIECE=3
 if [ -n "${TEST_LONG:-}" ]; then
 	MIB=20480 CHANGES=1024 REGION=1024 KILLS=20 PIECE=16
@@ -39,7 +43,7 @@ written_past() { # SECTORS, to the origin; or there will be no more
 }
 same_as_hub() {
 	local status=0
-	hub_view v0 latest "$TMP/view" && same "$DEV" "$TMP/view" || status=1
+	nbdcopy "nbds://localhost:$PORT/view/$GROUP/v0@latest?tls-certificates=$TMP/a" "$TMP/view" && same "$DEV" "$TMP/view" || status=1
 	rm -f "$TMP/view"
 	return "$status"
 }
@@ -50,7 +54,7 @@ create() {
 	create_volume "$NAME" "$ORIGIN" "$GROUP" v0 meta "$META" region $REGION ring 8
 }
 agent() {
-	start_daemon --state-dir "$TMP/state"
+	start_daemon --state-dir "$TMP/state" --tls-certificates "$TMP/a"
 }
 
 modprobe dm-repagent || die "no module"
@@ -58,11 +62,23 @@ made=''
 [ -d /run/repagent ] || made=1
 mkdir -p /run/repagent
 [ -z "$made" ] || defer rmdir /run/repagent
+CONF=/etc/repagent/$GROUP.conf
+made_conf=''
+[ -d /etc/repagent ] || made_conf=1
+take_conf_away() {
+	rm -f "$CONF"
+	[ -z "$made_conf" ] || rmdir /etc/repagent
+}
+defer take_conf_away
+mkdir -p /etc/repagent
+printf '[group]\ntap = rephubs://localhost:%s\ntls-certificates = %s\n' "$PORT" "$TMP/a" > "$CONF"
 make_origin ORIGIN loop $MIB
 make_origin META loop 1
 NAME=$PREFIX-v0 DEV=$(dev "$NAME") LIVE=$PREFIX-live
 create
-start_hub rephub
+certificates
+start_hub rephub --listen 127.0.0.1:$PORT --tls-cert-dir "$TMP/server" --allow "host-a=$GROUP" --allow "host-b=$GROUP"
+HUB_URI=rephubs://localhost:$PORT
 agent
 must_wait_for 600 is_synced "$NAME"
 check "of a source there is nothing to bring back" exits 1 repctl fail-back "$GROUP"
@@ -87,9 +103,8 @@ check "it is committed" quietly ctl commit "$GROUP"
 
 # --- The VM over there.
 SOURCE=$DAEMON
-HUB_TAP=$HUB_URI
 create_recover "$LIVE" v0 "$MIB" ring 8
-start_recover
+start_recover --tls-certificates "$TMP/b"
 put "$(dev "$LIVE")" 4 $((CHANGES - 4))
 put "$(dev "$LIVE")" 22 4
 blkdiscard -z -o $((41 << 20)) -l $((1 << 20)) "$(dev "$LIVE")"
@@ -146,7 +161,6 @@ kill -TERM "$SOURCE"
 wait "$SOURCE"
 check "the group's life here ends" exits 0 repctl deactivate "$GROUP" --force
 check "... wholly" test ! -e "/sys/class/repagent/$GROUP"
-HUB_URI=$HUB_TAP
 create
 : > "$TMP/daemon.log"
 agent

@@ -69,6 +69,7 @@ static void test_refused(void **state)
 		{ "rephubs://hub/%v", "no export" },
 		{ "rephub://%v.hub", "'%v'" },
 		{ "rephub://me@hub", "'me@'" },
+		{ "rephubs://hub?tls-certificates=/x", "expected --tls-certificates DIR" },
 		{ "rephub://hub?socket=/x", "rephub+unix://" },
 		{ "rephub+unix:///", "rephub+unix:///?socket=/ABSOLUTE/PATH" },
 		{ "rephub+unix:///x?socket=/y", "'x'" },

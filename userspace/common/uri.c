@@ -144,6 +144,9 @@ static bool split(const char *uri, struct parts *p, char *error)
 		if (!strncmp(query, "socket=", 7)) {
 			p->socket = query + 7;
 			p->socket_len = (int)strcspn(p->socket, "&");
+		} else if (!strncmp(query, "tls-certificates=", 17)) {
+			return fail(error, "'%.*s' in '%s': the certificates are not part of a tap; expected --tls-certificates DIR, "
+				    "or a line tls-certificates = DIR of the configuration", (int)strcspn(query, "&"), query, uri);
 		} else {
 			return fail(error, "'%.*s' in '%s' is unknown: expected socket=PATH",
 				    (int)strcspn(query, "&"), query, uri);

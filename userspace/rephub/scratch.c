@@ -81,7 +81,7 @@ static int hide_test(const struct group *g, const char *id)
 	return -1;
 }
 
-/* Its files go. Whoever has them open may go on reading. It takes its time, and the group is not locked. */
+/* It is not seen again, and its files go. Whoever has them open may go on reading. It takes its time, and the group is not locked. */
 static void remove_hidden(const struct group *g, int fd, const char *id)
 {
 	char gone[HUB_TEST_ID + 1];
@@ -89,7 +89,7 @@ static void remove_hidden(const struct group *g, int fd, const char *id)
 	if (fd < 0)
 		return;
 	snprintf(gone, sizeof(gone), ".%s", id);
-	if (!remove_tree(fd, gone, DEPTH_MOST))
+	if (fsync(fd) || !remove_tree(fd, gone, DEPTH_MOST))
 		hub_say(g->hub, LOG_ERR, "group %s: test %s cannot be removed: %s", g->name, id, strerror(errno));
 	close(fd);
 }
