@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * nbdguest SOCKET EXPORT SECONDS: a guest's disk load through an NBD client that does not lose a server which ends and comes
+ * nbdguest SOCKET EXPORT: a guest's disk load, until SIGTERM, through an NBD client that does not lose a server which ends and comes
  * back. The first 16 MiB are zeroed; then each block of 4 KiB of them has a number that rises with every write to it. What was not flushed is written
  * anew after a reconnection, in its order. In the end, and after each reconnection, every block is read: never may one be older
  * than what was flushed, or newer than what was sent.
  */
 #include <inttypes.h>
 #include <libnbd.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -25,6 +26,14 @@ static uint64_t sent[BLOCKS], flushed[BLOCKS], number, reconnects, checked;
 /* Answered or not, and not known to be durable. */
 static struct { unsigned int block; uint64_t number; } pending[PENDING];
 static unsigned int nr_pending;
+
+static volatile sig_atomic_t over;
+
+static void end_it(int number_of_signal)
+{
+	(void)number_of_signal;
+	over = 1;
+}
 
 static double seconds(void)
 {
@@ -122,11 +131,11 @@ static void come_back(void)
 
 int main(int argc, char **argv)
 {
-	double end;
+	struct sigaction on_term = { .sa_handler = end_it, .sa_flags = SA_RESTART };
 	unsigned int block;
 
-	if (argc != 4) {
-		fprintf(stderr, "Usage: nbdguest SOCKET EXPORT SECONDS\n");
+	if (argc != 3) {
+		fprintf(stderr, "Usage: nbdguest SOCKET EXPORT\n");
 		return 2;
 	}
 	path = argv[1];
@@ -137,7 +146,8 @@ int main(int argc, char **argv)
 		fprintf(stderr, "nbdguest: %s\n", nbd_get_error());
 		return 1;
 	}
-	for (end = seconds() + atof(argv[3]); seconds() < end;) {
+	sigaction(SIGTERM, &on_term, NULL);
+	while (!over) {
 		block = (unsigned int)random() % BLOCKS;
 		sent[block] = ++number;
 		pending[nr_pending].block = block;

@@ -38,7 +38,7 @@ check "... with its generation" grep -qx 'vm0: generation 2' <(ctl groups)
 check "live is what was at the point" [ "$(sum_of live/vm0/disk0)" = "$before" ]
 check "its source is refused, and told why" says 'fenced by generation 2 since 20' hubfeed "$SOCKET" vm0 1
 
-nbdguest "$SOCKET" live/vm0/disk0 5 > "$TMP/guest" 2>&1 &
+nbdguest "$SOCKET" live/vm0/disk0 > "$TMP/guest" 2>&1 &
 guest=$!
 goes_on() { [ "$(newest)" != "$was" ]; }
 for _ in 1 2 3 4 5; do
@@ -47,6 +47,7 @@ for _ in 1 2 3 4 5; do
 	stop_hub KILL
 	start_hub --segment 8M
 done
+kill -TERM $guest
 wait $guest
 status=$?
 check "a guest's writes survive five kills of the hub" [ $status = 0 ]
