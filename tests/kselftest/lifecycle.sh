@@ -8,9 +8,9 @@
 # shellcheck source=tests/kselftest/lib.sh
 . ./lib.sh
 
-rounds=${LIFECYCLE_ROUNDS:-100}
+rounds=${LIFECYCLE_ROUNDS:-40}
 [ "$(uname -r | cut -d. -f1,2)" != 6.1 ] || rounds=${LIFECYCLE_ROUNDS:-10}
-[ -z "${TEST_LONG:-}" ] || rounds=$((rounds * 10))
+[ -z "${TEST_LONG:-}" ] || rounds=$((rounds * 25))
 plan 6
 RANDOM=$((SEED % 32768))
 
