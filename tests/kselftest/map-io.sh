@@ -44,11 +44,12 @@ dm suspend "$NAME"
 dm resume "$NAME"
 check "after a while the map is at rest" wait_for 60 at_rest "$BACKING"
 
-# A hot set. The first of them sets its bits.
-write_at warm --threads 4 --ops 800 --range 1M --max 16k
-before=$(writes_to "$BACKING")
+# A hot set. The first of them set its bits, and from then on none of its regions is left alone for long.
 start_writer hot oracle --threads 4 --seed "$SEED" --mix write=80,fua=10,fsync=2 --range 1M --max 16k --rate 2000 \
-	--seconds 60 "$DEV"
+	--seconds $((60 * TEST_SLOW)) "$DEV"
+read_status "$NAME"
+must_wait_for 20 status_past "$NAME" last $((ST[last] + 800))
+before=$(writes_to "$BACKING")
 for _ in 1 2 3 4 5 6 7 8; do
 	read_status "$NAME"
 	must_wait_for 20 status_past "$NAME" last $((ST[last] + 200))
